@@ -1,0 +1,1 @@
+"""The compiled core. `pyengine` is its only door; import from there."""

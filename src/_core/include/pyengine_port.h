@@ -1,0 +1,124 @@
+/* What the core needs from compiler, processor and operating system, and Cython has no words for. */
+#ifndef PYENGINE_PORT_H
+#define PYENGINE_PORT_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#define pye_likely(x) __builtin_expect(!!(x), 1)
+#define pye_unlikely(x) __builtin_expect(!!(x), 0)
+#define pye_prefetch_read(p) __builtin_prefetch((p), 0, 3)
+#define pye_prefetch_write(p) __builtin_prefetch((p), 1, 3)
+#define pye_lowest_bit(x) ((uint32_t)__builtin_ctzll(x)) /* x != 0 */
+#define pye_mul_overflows(a, b, out) __builtin_mul_overflow((int64_t)(a), (int64_t)(b), (out))
+#define pye_add_overflows(a, b, out) __builtin_add_overflow((int64_t)(a), (int64_t)(b), (out))
+
+/* One-way fences are all the event ring needs: plain moves on x86, ldar and stlr on ARM. */
+static inline uint64_t pye_load_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline uint64_t pye_load_relaxed(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void pye_store_release(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline void pye_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+
+static inline void pye_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Monotonic nanoseconds, only ever used to bound a wait. */
+static inline int64_t pye_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static inline void pye_sleep_ns(int64_t ns) {
+    struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+    nanosleep(&t, NULL);
+}
+
+/* Blocks below this come from malloc; larger ones from the kernel, aligned to and asking for huge pages, because random
+ * access to millions of orders through 4 KiB pages costs more in page walks than in the reads themselves. */
+#define PYE_HUGE ((size_t)2 << 20)
+
+static inline size_t pye_huge_round(size_t n) { return (n + PYE_HUGE - 1) & ~(PYE_HUGE - 1); }
+
+#if defined(__linux__)
+static inline void *pye_map(size_t n) {
+    size_t want = pye_huge_round(n);
+    char *p = (char *)mmap(NULL, want + PYE_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == (char *)MAP_FAILED) return NULL;
+    size_t head = (size_t)(-(uintptr_t)p & (PYE_HUGE - 1));
+    if (head) munmap(p, head);
+    munmap(p + head + want, PYE_HUGE - head);
+    madvise(p + head, want, MADV_HUGEPAGE);
+    return p + head;
+}
+#endif
+
+/* Memory of n bytes, aligned to a cache line and zeroed; NULL when there is none. */
+static inline void *pye_alloc(size_t n) {
+#if defined(__linux__)
+    if (n >= PYE_HUGE) return pye_map(n);
+#endif
+    void *p = NULL;
+    size_t want = n ? (n + 63) & ~(size_t)63 : 64;
+    if (posix_memalign(&p, 64, want)) return NULL;
+    memset(p, 0, want);
+    return p;
+}
+
+/* Frees a block from pye_alloc; n is the size it was asked for with. */
+static inline void pye_free(void *p, size_t n) {
+    if (!p) return;
+#if defined(__linux__)
+    if (n >= PYE_HUGE) {
+        munmap(p, pye_huge_round(n));
+        return;
+    }
+#endif
+    free(p);
+}
+
+/* Moves a block to a larger size. The old block stays valid if there is no memory (NULL). The new part is zero. */
+static inline void *pye_grow(void *p, size_t old_n, size_t new_n) {
+    void *q;
+#if defined(__linux__)
+    if (p && old_n >= PYE_HUGE) {
+        size_t a = pye_huge_round(old_n), b = pye_huge_round(new_n);
+        if (a == b) return p;
+        q = mremap(p, a, b, 0);
+        if (q != MAP_FAILED) {
+            madvise(q, b, MADV_HUGEPAGE);
+            return q;
+        }
+        q = pye_map(new_n);
+        if (!q) return NULL;
+        /* Page tables move, bytes do not. */
+        if (mremap(p, a, a, MREMAP_MAYMOVE | MREMAP_FIXED, q) == MAP_FAILED) {
+            memcpy(q, p, old_n);
+            munmap(p, a);
+        }
+        return q;
+    }
+#endif
+    q = pye_alloc(new_n);
+    if (!q) return NULL;
+    if (p) {
+        memcpy(q, p, old_n);
+        pye_free(p, old_n);
+    }
+    return q;
+}
+
+#endif

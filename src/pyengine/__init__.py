@@ -1,0 +1,1 @@
+"""pyengine: a price-time priority matching engine for Python with a compiled core."""
