@@ -1,1 +1,44 @@
 """pyengine: a price-time priority matching engine for Python with a compiled core."""
+
+from pyengine._core.consumer import Consumer
+from pyengine._core.engine import Book
+from pyengine._core.result import OrderView, Result
+from pyengine._core.trade import Trade
+from pyengine.commands import Commands, commands_from
+from pyengine.engine import Engine, Run
+from pyengine.errors import (
+    EngineBusy,
+    EngineClosed,
+    FieldError,
+    FieldTypeError,
+    InvariantError,
+    PyengineError,
+    RingFullError,
+    SnapshotError,
+    UnknownInstrument,
+)
+from pyengine.instrument import Instrument
+from pyengine.records import (
+    COMMAND_DTYPE,
+    EVENT_DTYPE,
+    EVERY_INSTRUMENT,
+    FIRST_REJECTION,
+    LEVEL_DTYPE,
+    ORDER_EVENT_DTYPE,
+    ORDER_STATE_DTYPE,
+    TRADE_DTYPE,
+    Action,
+    EventFlag,
+    Flag,
+    Kind,
+    Reason,
+    SelfTrade,
+    Side,
+    Status,
+    TimeInForce,
+    make_commands,
+    order_events,
+    trade_events,
+)
+
+__version__ = "0.1.0"

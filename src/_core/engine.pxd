@@ -1,0 +1,42 @@
+"""The engine as Python sees it: shells that convert, lock, call the kernels and map the status."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from pyengine._core.records cimport Command
+from pyengine._core.result cimport Result
+from pyengine._core.state cimport State
+
+
+cdef class EngineCore:
+    cdef State* state              # owned
+    cdef void* lock                # held while a call runs without the GIL
+    cdef unsigned long owner       # thread that holds it
+    cdef readonly bint closed
+    cdef bint busy
+    cdef list all_books            # Book by index
+    cdef dict by_symbol            # Book by symbol
+    cdef list user_names           # [0] is None
+    cdef dict user_numbers
+    cdef readonly object order_store
+    cdef readonly object trade_store
+    cdef object __weakref__
+
+    cdef int enter(self) except -1
+    cdef int begin_unlocked(self) except -1
+    cdef void end_unlocked(self)
+    cdef Result call(self, const Command* c, object instrument)
+    cdef Result call_linear(self, const Command* c, object instrument)
+    cdef Result result(self, const Command* c, int status, object instrument)
+    cdef int keep_wrapped(self, Result r, uint64_t start, uint64_t count) except -1
+    cdef int begin_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1
+    cdef uint32_t user_number(self, object user) except? 0xFFFFFFFF
+
+
+cdef class Book:
+    cdef readonly EngineCore engine
+    cdef readonly object instrument
+    cdef readonly uint32_t index
+
+    cdef Result place(self, Command* c, object side, object qty_lots, object order_id, object user, object tif, object flags,
+                      object ts_ns, object stp)
+    cdef object touch(self, int side)
+    cdef object side_depth(self, int side, uint64_t limit)

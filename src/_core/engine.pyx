@@ -1,0 +1,705 @@
+"""The engine as Python sees it: shells that convert, lock, call the kernels and map the status. See engine.pxd."""
+
+cimport cython
+from cpython.pythread cimport (
+    PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident, PyThread_release_lock,
+    WAIT_LOCK,
+)
+from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
+from pyengine._core.arguments cimport signed_field, unsigned_field
+from pyengine._core.batch cimport EventBuffer, begin_linear, buffer_of, end_linear, give_warm, run_table, take_warm
+from pyengine._core.columns cimport CommandTable
+from pyengine._core.matching cimport matching_execute, matching_reject
+from pyengine._core.records cimport (
+    AMEND, ASSIGN_ID, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, LIMIT, MARKET, MASS_CANCEL, OUT_OF_MEMORY,
+    RING_FULL, STP_DECREMENT, STP_DEFAULT, Command, Event,
+)
+from pyengine._core.result cimport OrderView, Result, result_keep_trades
+from pyengine._core.ring cimport ring_publish
+from pyengine._core.state cimport (
+    NO_SLOT, State, find_slot, has_room, state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
+    state_reserve,
+)
+from pyengine._core.views cimport (
+    Finding, LevelRecord, OrderRecord, view_check, view_hash, view_levels, view_orders,
+)
+
+import numpy as np
+
+from pyengine.errors import EngineBusy, EngineClosed, FieldError, FieldTypeError, InvariantError, UnknownInstrument
+from pyengine.instrument import Instrument
+from pyengine.records import LEVEL_DTYPE, ORDER_STATE_DTYPE
+from pyengine.rejections import rejection_error
+
+cdef enum:
+    MAX_BOOKS = 1 << 24
+    MAX_USERS = 1 << 28
+    MAX_ORDERS = 1 << 27
+    NAME_LENGTH = 255
+
+
+cdef class EngineCore:
+    """
+    The compiled half of `pyengine.Engine`: books, users, single calls in integers, runs of arrays.
+
+    Notes
+    -----
+    Thread-safety: any thread may call. Single calls hold the GIL and are atomic. `run`, and a call that has to wait for a
+    consumer, release it and hold the engine's lock meanwhile; other calls then wait for that lock.
+    """
+
+    def __cinit__(self, *args, ring_capacity=65536, capacity=0, self_trade=1, publish_wait_s=1.0, **kwargs):
+        cdef uint64_t ring = unsigned_field("ring_capacity", ring_capacity, 1 << 28)
+        cdef uint64_t orders = unsigned_field("capacity", capacity, MAX_ORDERS)
+        cdef uint8_t stp = <uint8_t>unsigned_field("self_trade", self_trade, STP_DECREMENT)
+        if ring < 64 or ring & (ring - 1):
+            raise FieldError("ring_capacity", ring_capacity, "a power of two from 64 to 2**28")
+        if stp == STP_DEFAULT:
+            raise FieldError("self_trade", self_trade, "a mode, as the engine is what DEFAULT refers to")
+        if isinstance(publish_wait_s, bool) or not isinstance(publish_wait_s, (int, float)):
+            raise FieldTypeError("publish_wait_s", publish_wait_s, "a number of seconds")
+        if not 0 <= publish_wait_s <= 3600:
+            raise FieldError("publish_wait_s", publish_wait_s, "from 0 to 3600 seconds")
+        self.lock = PyThread_allocate_lock()
+        self.state = state_new(ring, orders)
+        if self.lock == NULL or self.state == NULL:
+            raise MemoryError
+        self.state.stp = stp
+        self.state.wait_ns = <int64_t>(publish_wait_s * 1e9)
+        self.all_books = []
+        self.by_symbol = {}
+        self.user_names = [None]
+        self.user_numbers = {}
+
+    def __dealloc__(self):
+        state_free(self.state)
+        if self.lock != NULL:
+            PyThread_free_lock(self.lock)
+
+    # --- locking ------------------------------------------------------------------------------------------------------
+
+    cdef int enter(self) except -1:
+        """Wait until no call runs without the GIL. From here to its return, a caller that keeps the GIL is alone."""
+        while self.busy:
+            if self.owner == PyThread_get_thread_ident():
+                raise EngineBusy("the engine can't be called from within its own call")
+            with nogil:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+                PyThread_release_lock(self.lock)
+        if self.closed:
+            raise EngineClosed("the engine is closed")
+        return 0
+
+    cdef int begin_unlocked(self) except -1:
+        """Become the one call that may run without the GIL."""
+        self.enter()
+        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.busy = True
+        self.owner = PyThread_get_thread_ident()
+        return 0
+
+    cdef void end_unlocked(self):
+        self.busy = False
+        PyThread_release_lock(self.lock)
+
+    def close(self):
+        """Refuse all later calls. Consumers can still read what is in the ring."""
+        self.enter()
+        self.closed = True
+
+    # --- instruments and users ----------------------------------------------------------------------------------------
+
+    def add_instrument(self, instrument):
+        """
+        Open a book for an instrument.
+
+        Returns
+        -------
+        Book
+            The handle for fast calls; `book.index` is the instrument's number in records, counted from 0.
+
+        Raises
+        ------
+        FieldError
+            The symbol has a book already, or there are 2**24 books.
+        FieldTypeError
+            It isn't an Instrument.
+        """
+        cdef Book book
+        cdef int index
+        if not isinstance(instrument, Instrument):
+            raise FieldTypeError("instrument", instrument, "an Instrument")
+        self.enter()
+        if instrument.symbol in self.by_symbol:
+            raise FieldError("symbol", instrument.symbol, "new to this engine")
+        if len(self.all_books) >= MAX_BOOKS:
+            raise FieldError("instruments", len(self.all_books), f"at most {MAX_BOOKS}")
+        index = state_add_book(self.state, instrument.min_price_ticks, instrument.max_price_ticks,
+                               instrument.min_qty_lots, instrument.max_qty_lots)
+        if index < 0:
+            raise MemoryError
+        book = Book.__new__(Book)
+        book.engine = self
+        book.instrument = instrument
+        book.index = index
+        self.all_books.append(book)
+        self.by_symbol[instrument.symbol] = book
+        return book
+
+    def book(self, symbol):
+        """
+        Return the book of a symbol, or of an index. O(1).
+
+        Raises
+        ------
+        UnknownInstrument
+            There is no such book.
+        """
+        try:
+            if isinstance(symbol, str):
+                return self.by_symbol[symbol]
+            return self.all_books[unsigned_field("symbol", symbol, UINT32_MAX)]
+        except (KeyError, IndexError):
+            raise UnknownInstrument(f"symbol must be one of the engine's {len(self.all_books)}, was {symbol!r:.80}") from None
+
+    @property
+    def books(self):
+        """All books, by index."""
+        return tuple(self.all_books)
+
+    @property
+    def instruments(self):
+        """All instruments, by index."""
+        return tuple([(<Book>book).instrument for book in self.all_books])
+
+    def user(self, name, self_trade=None):
+        """
+        Intern a user: the same name always gives the same number, from 1 on. O(1).
+
+        Parameters
+        ----------
+        name : str
+            1 to 255 characters.
+        self_trade : SelfTrade, optional
+            What happens when orders of this user meet; DEFAULT goes back to the engine's mode.
+
+        Raises
+        ------
+        FieldError
+            The name is empty or too long, or the mode unknown.
+        """
+        cdef uint8_t stp = 0
+        cdef int number
+        if type(name) is not str:
+            raise FieldTypeError("user", name, "a str")
+        if self_trade is not None:
+            stp = <uint8_t>unsigned_field("self_trade", self_trade, STP_DECREMENT)
+        self.enter()
+        known = self.user_numbers.get(name)
+        if known is None:
+            if not 1 <= len(name) <= NAME_LENGTH:
+                raise FieldError("user", name, f"1 to {NAME_LENGTH} characters")
+            if len(self.user_names) >= MAX_USERS:
+                raise FieldError("users", len(self.user_names), f"at most {MAX_USERS}")
+            number = state_add_user(self.state)
+            if number < 0:
+                raise MemoryError
+            known = number
+            self.user_names.append(name)
+            self.user_numbers[name] = known
+        if self_trade is not None:
+            self.state.users[<int>known].stp = stp
+        return known
+
+    def user_name(self, number):
+        """Return the name of an interned user; None for 0. O(1)."""
+        cdef uint64_t i = unsigned_field("user", number, len(self.user_names) - 1)
+        return self.user_names[i]
+
+    @property
+    def user_count(self):
+        """Number of interned users."""
+        return len(self.user_names) - 1
+
+    # --- single calls -------------------------------------------------------------------------------------------------
+
+    cdef Result call(self, const Command* c, object instrument):
+        """Run one command. Raises for a malformed one, which changes nothing; refusals come back in the result."""
+        cdef State* s = self.state
+        cdef Result r
+        cdef int status
+        self.enter()
+        s.impatient = False
+        s.out.kept = s.out.seq
+        # Nothing sleeps unless a required consumer is behind, so the GIL may stay.
+        if s.ring.required == 0 or has_room(s, 2 * <uint64_t>s.order_slab.live + 8):
+            status = matching_execute(s, c)
+            if status == RING_FULL and s.ring.required == 0:
+                return self.call_linear(c, instrument)
+        else:
+            self.begin_unlocked()
+            with nogil:
+                status = matching_execute(s, c)
+            self.end_unlocked()
+        if status >= FIRST_REJECTION:
+            if not FIRST_REFUSAL <= status < RING_FULL:
+                raise rejection_error(status, c.price_ticks, c.qty_lots, c.side, c.tif, c.flags, c.stp, c.user, instrument)
+            self.begin_unlocked()
+            with nogil:
+                matching_reject(s, c, status)
+            self.end_unlocked()
+        r = self.result(c, status, instrument)
+        state_collect(s)
+        ring_publish(s.ring, s.out.seq)
+        s.out.published = s.out.seq
+        return r
+
+    cdef Result result(self, const Command* c, int status, object instrument):
+        cdef State* s = self.state
+        cdef Result r = Result.__new__(Result)
+        cdef uint64_t start, count
+        r.code = status
+        r.instrument = instrument
+        if status >= FIRST_REJECTION:
+            r.order_id = c.order_id
+            return r
+        r.order_id = s.last.order_id
+        r.cancel_reason = s.last.reason
+        r.filled_lots = s.last.filled_lots
+        if c.action == CANCEL or c.action == MASS_CANCEL:
+            r.cancelled_lots = s.last.open_lots
+            return r
+        r.remaining_lots = s.last.open_lots
+        r.cancelled_lots = c.qty_lots - s.last.filled_lots - s.last.open_lots
+        if s.last.filled_lots != 0:
+            start = (s.last.first_seq - s.out.origin) & s.out.mask
+            count = s.out.seq - s.last.first_seq
+            if s.collector.linear or start + count <= s.ring.capacity:
+                result_keep_trades(r, s.out.events + start, count)
+            else:
+                self.keep_wrapped(r, start, count)
+        return r
+
+    cdef int keep_wrapped(self, Result r, uint64_t start, uint64_t count) except -1:
+        """Keep trades that run over the end of the ring."""
+        cdef State* s = self.state
+        cdef uint64_t capacity, i
+        cdef Event* straight = take_warm(count, &capacity)
+        if straight == NULL:
+            raise MemoryError
+        for i in range(count):
+            straight[i] = s.ring.events[(start + i) & s.ring.mask]
+        try:
+            result_keep_trades(r, straight, count)
+        finally:
+            give_warm(straight, capacity)
+        return 0
+
+    cdef Result call_linear(self, const Command* c, object instrument):
+        """Run a command that makes more events than the ring holds, while nobody has to read them all."""
+        cdef State* s = self.state
+        cdef uint64_t capacity
+        cdef Event* events = take_warm(256, &capacity)
+        cdef int status
+        cdef Result r
+        if events == NULL:
+            raise MemoryError
+        begin_linear(s, events, capacity)
+        status = matching_execute(s, c)
+        try:
+            if status >= FIRST_REJECTION:
+                raise MemoryError
+            r = self.result(c, status, instrument)
+        finally:
+            end_linear(s)
+            give_warm(s.collector.events, s.collector.capacity)
+        return r
+
+    def cancel(self, order_id, user=0, ts_ns=0):
+        """
+        Cancel a resting order, whichever book it is in. O(1).
+
+        Parameters
+        ----------
+        order_id : int
+        user : int or str
+            Who asks; 0 for anybody, otherwise it must be the owner.
+        ts_ns : int
+            Time stamp for the events.
+
+        Returns
+        -------
+        Result
+            Status CANCELLED, or the reason of a refusal: UNKNOWN_ORDER or NOT_OWNER.
+        """
+        cdef Command c
+        self.begin_command(&c, CANCEL, order_id, user, ts_ns)
+        return self.call(&c, (<Book>self.all_books[c.instrument]).instrument if self.all_books else None)
+
+    cdef int begin_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1:
+        """Fill in a command about a resting order; its book is where the order is, or the first one."""
+        cdef uint64_t slot
+        memset(c, 0, sizeof(Command))
+        c.action = action
+        c.order_id = unsigned_field("order_id", order_id)
+        c.user = self.user_number(user)
+        c.ts_ns = signed_field("ts_ns", ts_ns)
+        self.enter()
+        if not self.all_books:
+            raise UnknownInstrument("the engine has no instruments")
+        slot = find_slot(self.state, c.order_id)
+        if slot != NO_SLOT:
+            c.instrument = self.state.pool.levels[self.state.orders[self.state.ids.slots[slot].index].level].side >> 1
+        return 0
+
+    cdef uint32_t user_number(self, object user) except? 0xFFFFFFFF:
+        """Number of a user given by number or by name; a new name is interned."""
+        if user is None:
+            return 0
+        if type(user) is str:
+            return self.user(user)
+        return <uint32_t>unsigned_field("user", user, len(self.user_names) - 1)
+
+    def amend_lots(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0):
+        """Amend a resting order, whichever book it is in, in integers. See `Book.amend`. O(1) if it doesn't trade."""
+        cdef Command c
+        self.begin_command(&c, AMEND, order_id, user, ts_ns)
+        c.price_ticks = signed_field("price_ticks", price_ticks)
+        c.qty_lots = signed_field("qty_lots", qty_lots)
+        c.flags = <uint8_t>unsigned_field("flags", flags, 255)
+        c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        return self.call(&c, (<Book>self.all_books[c.instrument]).instrument)
+
+    def mass_cancel_lots(self, index=EVERY_INSTRUMENT, side=0, user=0, ts_ns=0):
+        """Cancel all orders of a book, a side, a user, or any mix of these. O(orders of the user, or of the books)."""
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.action = MASS_CANCEL
+        c.instrument = <uint32_t>unsigned_field("index", index, UINT32_MAX)
+        c.side = <uint8_t>unsigned_field("side", side, 255)
+        c.user = self.user_number(user)
+        c.ts_ns = signed_field("ts_ns", ts_ns)
+        instrument = (<Book>self.all_books[c.instrument]).instrument if c.instrument < len(self.all_books) else None
+        return self.call(&c, instrument)
+
+    # --- arrays -------------------------------------------------------------------------------------------------------
+
+    def run_arrays(self, commands, bint events=True):
+        """
+        Run an array of commands without the GIL.
+
+        Returns
+        -------
+        (EventBuffer or None, ndarray of uint8)
+        """
+        cdef CommandTable table = CommandTable(commands)
+        cdef State* s = self.state
+        cdef uint64_t rows = table.table.rows, done = 0, capacity = 0
+        cdef Event* block = NULL
+        cdef uint8_t* status
+        cdef bint alone
+        cdef uint8_t[::1] statuses
+        answer = np.zeros(rows, np.uint8)
+        statuses = answer
+        status = &statuses[0] if rows else NULL
+        self.enter()
+        alone = s.ring.attached == 0
+        if events:
+            block = take_warm(rows + rows // 4 + 256, &capacity)
+            if block == NULL:
+                raise MemoryError
+        self.begin_unlocked()
+        with nogil:
+            s.impatient = False
+            s.out.kept = s.out.seq
+            s.collector.keep = events
+            s.collector.count = 0
+            if events and alone:
+                begin_linear(s, block, capacity)
+            elif events:
+                s.collector.events = block
+                s.collector.capacity = capacity
+                s.out.limit = s.out.seq
+            while done < rows:
+                done = run_table(s, &table.table, status, done)
+            if s.collector.linear:
+                end_linear(s)
+            s.collector.keep = False
+        self.end_unlocked()
+        if not events:
+            return None, answer
+        return buffer_of(s.collector.events, s.collector.capacity, s.collector.count), answer
+
+    # --- state --------------------------------------------------------------------------------------------------------
+
+    def order(self, order_id):
+        """Return a resting order as it is now, or None. O(1)."""
+        cdef uint64_t slot, wanted = unsigned_field("order_id", order_id)
+        cdef OrderView view
+        cdef uint32_t index, side
+        self.enter()
+        slot = find_slot(self.state, wanted)
+        if slot == NO_SLOT:
+            return None
+        index = self.state.ids.slots[slot].index
+        side = self.state.pool.levels[self.state.orders[index].level].side
+        view = OrderView.__new__(OrderView)
+        view.order_id = wanted
+        view.qty_lots = self.state.orders[index].qty_lots
+        view.price_ticks = self.state.pool.levels[self.state.orders[index].level].price_ticks
+        view.user = self.state.orders[index].user
+        view.side_code = (side & 1) + 1
+        view.instrument = (<Book>self.all_books[side >> 1]).instrument
+        return view
+
+    def state_hash(self):
+        """Hash of all resting orders, queue order included, as an unsigned 64-bit int. O(orders)."""
+        cdef uint64_t h = 0
+        cdef uint32_t book
+        self.enter()
+        for book in range(self.state.book_count):
+            h = view_hash(self.state, book, h)
+        return h
+
+    def check(self):
+        """
+        Verify every invariant of the engine's structures. O(everything).
+
+        Raises
+        ------
+        InvariantError
+            Something is broken; the text names what and where.
+        """
+        cdef Finding finding
+        self.enter()
+        finding = view_check(self.state)
+        if finding.what != NULL:
+            raise InvariantError(f"{finding.what.decode()} (at {finding.where})")
+
+    def reserve(self, orders):
+        """Take memory for so many more resting orders now, so that growing doesn't cost time later."""
+        cdef uint64_t n = unsigned_field("orders", orders, MAX_ORDERS)
+        self.enter()
+        if state_reserve(self.state, n) != 0:
+            raise MemoryError
+
+    @property
+    def resting_orders(self):
+        """Number of resting orders in all books. O(1)."""
+        return self.state.order_slab.live
+
+    @property
+    def next_seq(self):
+        """Sequence number that the next event gets."""
+        return self.state.out.seq
+
+    @property
+    def next_trade_id(self):
+        """Id that the next trade gets."""
+        return self.state.next_trade_id
+
+    @property
+    def ring_capacity(self):
+        """Events that the ring holds."""
+        return self.state.ring.capacity
+
+    @property
+    def memory_bytes(self):
+        """Address space taken for books, orders and ids, in bytes; what was never touched isn't resident."""
+        return state_bytes(self.state)
+
+
+@cython.final
+cdef class Book:
+    """
+    One instrument's book: the handle for fast calls, in integers and by position.
+
+    Side is 1 (buy) or 2 (sell), prices are in ticks, sizes in lots, users by number. All calls return a `Result`, raise
+    FieldError for values that can't be an order, and report refusals (unknown order, duplicate id, ...) in the result.
+
+    Notes
+    -----
+    Thread-safety: as the engine's.
+    """
+
+    def submit(self, side, price_ticks, qty_lots, order_id=None, user=0, tif=0, flags=0, ts_ns=0, stp=0):
+        """
+        Place a limit order. O(1), plus O(1) for each trade.
+
+        Parameters
+        ----------
+        side : int
+            1 buy, 2 sell.
+        price_ticks, qty_lots : int
+        order_id : int, optional
+            Any unsigned 64-bit value that isn't resting now; the engine picks one otherwise.
+        user : int
+            Interned user, 0 for nobody.
+        tif, flags, stp : int
+            TimeInForce, Flag, SelfTrade.
+        ts_ns : int
+            Time stamp for the events.
+
+        Returns
+        -------
+        Result
+        """
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.action = LIMIT
+        c.price_ticks = signed_field("price_ticks", price_ticks)
+        return self.place(&c, side, qty_lots, order_id, user, tif, flags, ts_ns, stp)
+
+    def submit_market(self, side, qty_lots, order_id=None, user=0, ts_ns=0, stp=0, tif=0):
+        """Place a market order; what finds no counterpart is cancelled. See `submit`."""
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.action = MARKET
+        return self.place(&c, side, qty_lots, order_id, user, tif, 0, ts_ns, stp)
+
+    cdef Result place(self, Command* c, object side, object qty_lots, object order_id, object user, object tif, object flags,
+                      object ts_ns, object stp):
+        c.instrument = self.index
+        c.side = <uint8_t>unsigned_field("side", side, 255)
+        c.qty_lots = signed_field("qty_lots", qty_lots)
+        if user is not 0:
+            c.user = <uint32_t>unsigned_field("user", user, UINT32_MAX)
+        if tif is not 0:
+            c.tif = <uint8_t>unsigned_field("tif", tif, 255)
+        if flags is not 0:
+            c.flags = <uint8_t>unsigned_field("flags", flags, 255)
+        if order_id is None:
+            c.flags |= ASSIGN_ID
+        else:
+            c.order_id = unsigned_field("order_id", order_id)
+        if ts_ns is not 0:
+            c.ts_ns = signed_field("ts_ns", ts_ns)
+        if stp is not 0:
+            c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        return self.engine.call(c, self.instrument)
+
+    def cancel(self, order_id, user=0, ts_ns=0):
+        """Cancel a resting order of this book. O(1). Refusals: UNKNOWN_ORDER, WRONG_INSTRUMENT, NOT_OWNER."""
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.action = CANCEL
+        c.instrument = self.index
+        c.order_id = unsigned_field("order_id", order_id)
+        if user is not 0:
+            c.user = <uint32_t>unsigned_field("user", user, UINT32_MAX)
+        if ts_ns is not 0:
+            c.ts_ns = signed_field("ts_ns", ts_ns)
+        return self.engine.call(&c, self.instrument)
+
+    def amend(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0):
+        """
+        Give a resting order a new price and a new open size.
+
+        The same price and at most the open size keep its place in the queue; anything else loses it, and a price into the
+        opposite side trades. O(1), plus O(1) for each trade.
+
+        Parameters
+        ----------
+        order_id, price_ticks, qty_lots : int
+            `qty_lots` is what shall be open afterwards, whatever was filled before.
+        user, flags, ts_ns, stp : int
+            As for `submit`; of the flags only POST_ONLY.
+        """
+        cdef Command c
+        memset(&c, 0, sizeof(Command))
+        c.action = AMEND
+        c.instrument = self.index
+        c.order_id = unsigned_field("order_id", order_id)
+        c.price_ticks = signed_field("price_ticks", price_ticks)
+        c.qty_lots = signed_field("qty_lots", qty_lots)
+        c.user = <uint32_t>unsigned_field("user", user, UINT32_MAX)
+        c.flags = <uint8_t>unsigned_field("flags", flags, 255)
+        c.ts_ns = signed_field("ts_ns", ts_ns)
+        c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        return self.engine.call(&c, self.instrument)
+
+    def mass_cancel(self, side=0, user=0, ts_ns=0):
+        """Cancel this book's orders, of one side or both, of one user or all. See `EngineCore.mass_cancel_lots`."""
+        return self.engine.mass_cancel_lots(self.index, side, user, ts_ns)
+
+    def best_bid(self):
+        """Return (price_ticks, qty_lots, orders) of the highest bid, or None. O(1)."""
+        return self.touch(0)
+
+    def best_ask(self):
+        """Return (price_ticks, qty_lots, orders) of the lowest ask, or None. O(1)."""
+        return self.touch(1)
+
+    cdef object touch(self, int side):
+        cdef State* s = self.engine.state
+        cdef uint32_t level
+        self.engine.enter()
+        level = s.books[self.index].sides[side].best_level
+        if level == 0:
+            return None
+        return s.pool.levels[level].price_ticks, s.pool.levels[level].qty_lots, s.pool.levels[level].count
+
+    def depth(self, levels=None):
+        """
+        Return the best levels of both sides.
+
+        Parameters
+        ----------
+        levels : int, optional
+            At most so many of each side; all by default.
+
+        Returns
+        -------
+        (bids, asks) : arrays of LEVEL_DTYPE, best first. O(levels)
+        """
+        cdef uint64_t limit = UINT32_MAX if levels is None else unsigned_field("levels", levels, UINT32_MAX)
+        self.engine.enter()
+        return self.side_depth(0, limit), self.side_depth(1, limit)
+
+    cdef object side_depth(self, int side, uint64_t limit):
+        cdef State* s = self.engine.state
+        cdef uint64_t n = min(limit, <uint64_t>s.books[self.index].sides[side].levels)
+        cdef unsigned char[::1] view
+        answer = np.empty(n, LEVEL_DTYPE)
+        if n:
+            view = answer.view(np.uint8)
+            view_levels(s, self.index, side, n, <LevelRecord*>&view[0])
+        return answer
+
+    def orders(self, side=0):
+        """
+        Return the resting orders in price-time order, bids before asks.
+
+        Parameters
+        ----------
+        side : int
+            1 bids only, 2 asks only, 0 both.
+
+        Returns
+        -------
+        array of ORDER_STATE_DTYPE. O(orders)
+        """
+        cdef uint64_t wanted = unsigned_field("side", side, 2), n = 0, done = 0
+        cdef State* s = self.engine.state
+        cdef unsigned char[::1] view
+        cdef int i
+        self.engine.enter()
+        for i in range(2):
+            if wanted == 0 or wanted == <uint64_t>i + 1:
+                n += s.books[self.index].sides[i].orders
+        answer = np.empty(n, ORDER_STATE_DTYPE)
+        if n:
+            view = answer.view(np.uint8)
+            for i in range(2):
+                if wanted == 0 or wanted == <uint64_t>i + 1:
+                    done += view_orders(s, self.index, i, <OrderRecord*>&view[0] + done, NULL)
+        return answer
+
+    def state_hash(self):
+        """Hash of this book's resting orders, queue order included, as an unsigned 64-bit int. O(orders)."""
+        self.engine.enter()
+        return view_hash(self.engine.state, self.index, 0)
+
+    def __repr__(self):
+        return f"<Book {self.index}: {self.instrument.symbol}>"

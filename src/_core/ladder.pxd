@@ -1,0 +1,146 @@
+"""Price levels of one side of a book, in order, for any price domain.
+
+A ladder is a 64-way trie over keys. A key is the price mapped to an unsigned number that is smallest at the best price
+(bids are mirrored), so both sides run the same code: best is lowest. A leaf page covers 64 neighbouring ticks; inner
+pages exist only above pages in use, so memory follows the levels, not the span between them. A small direct-mapped cache
+makes finding a page one compare; the trie itself is walked only for pages that are new or far away, and its bitmaps
+find the next best level when the best one empties.
+
+    key    …|------|------|------|  6 bits a height
+    root  [bits, child×64] ─► page [bits, child×64] ─► leaf page [bits, child×64] ─► Level
+
+All pages and levels of an engine live in one pool; index 0 means none. Operations are O(1) for pages in the cache and
+at most O(11) pages otherwise.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from pyengine._core.port cimport pye_lowest_bit
+
+cdef enum:
+    CACHED_PAGES = 64              # power of two; 64 pages of 64 ticks
+    MAX_PAGES_PER_LEVEL = 24       # a new level adds at most 11 heights below the root and 10 above
+
+
+ctypedef struct Slab:
+    uint32_t capacity              # entries that fit, index 0 unused
+    uint32_t used                  # entries ever taken, including index 0
+    uint32_t free                  # first of the freed ones, linked by the entry itself; 0 none
+    uint32_t live
+
+ctypedef struct Level:             # 32 bytes
+    int64_t price_ticks
+    int64_t qty_lots               # sum of the open lots of its orders
+    uint32_t head                  # oldest order
+    uint32_t tail                  # newest order; next free level while free
+    uint32_t count
+    uint32_t side                  # 2 * book + (0 bids, 1 asks)
+
+ctypedef struct Page:              # 288 bytes
+    uint64_t bits                  # children in use; never 0 in a live page
+    uint64_t prefix                # key >> 6 * (height + 1)
+    uint32_t parent                # 0 at the root; next free page while free
+    uint32_t height                # 0: children are levels
+    uint64_t unused
+    uint32_t child[64]             # valid where bits is set
+
+ctypedef struct LevelPool:
+    Level* levels                  # owned
+    Page* pages                    # owned
+    Slab level_slab
+    Slab page_slab
+
+ctypedef struct Ladder:
+    uint64_t best_key              # NO_KEY when empty
+    uint64_t flip                  # key = price ^ flip
+    uint32_t best_level            # 0 when empty
+    uint32_t root
+    uint32_t side                  # as in Level
+    uint32_t levels
+    uint64_t orders
+    uint32_t cache[CACHED_PAGES]   # leaf page by page number modulo, or 0
+
+cdef extern from *:
+    """
+    #define PYE_NO_KEY UINT64_MAX
+    #define PYE_FLIP_ASKS 0x8000000000000000ULL
+    #define PYE_FLIP_BIDS 0x7FFFFFFFFFFFFFFFULL
+    """
+    const uint64_t NO_KEY "PYE_NO_KEY"
+    const uint64_t FLIP_ASKS "PYE_FLIP_ASKS"
+    const uint64_t FLIP_BIDS "PYE_FLIP_BIDS"
+
+
+cdef uint32_t ladder_walk(LevelPool* pool, Ladder* l, uint64_t number) noexcept nogil
+cdef uint32_t ladder_make_page(LevelPool* pool, Ladder* l, uint64_t number) noexcept nogil
+cdef void ladder_prune(LevelPool* pool, Ladder* l, uint32_t page) noexcept nogil
+cdef void ladder_init(Ladder* l, uint32_t side) noexcept nogil
+cdef uint32_t ladder_next(const LevelPool* pool, const Ladder* l, uint64_t key) noexcept nogil
+
+
+cdef inline uint64_t ladder_key(const Ladder* l, int64_t price_ticks) noexcept nogil:
+    return <uint64_t>price_ticks ^ l.flip
+
+
+cdef inline uint32_t ladder_page(LevelPool* pool, Ladder* l, uint64_t number) noexcept nogil:
+    """Leaf page of 64 keys from number * 64 on, or 0."""
+    cdef uint32_t page = l.cache[number & (CACHED_PAGES - 1)]
+    if page != 0 and pool.pages[page].prefix == number:
+        return page
+    return ladder_walk(pool, l, number)
+
+
+cdef inline uint32_t ladder_find(LevelPool* pool, Ladder* l, uint64_t key) noexcept nogil:
+    """Level at a key, or 0."""
+    cdef uint32_t page
+    if key == l.best_key:
+        return l.best_level
+    page = ladder_page(pool, l, key >> 6)
+    if page == 0 or not pool.pages[page].bits >> (key & 63) & 1:
+        return 0
+    return pool.pages[page].child[key & 63]
+
+
+cdef inline uint32_t ladder_open(LevelPool* pool, Ladder* l, uint64_t key) noexcept nogil:
+    """Add an empty level at a key that has none. The pool must have a level and MAX_PAGES_PER_LEVEL pages left."""
+    cdef uint32_t page = ladder_page(pool, l, key >> 6)
+    cdef uint32_t level = pool.level_slab.free
+    cdef Level* v
+    if page == 0:
+        page = ladder_make_page(pool, l, key >> 6)
+    if level != 0:
+        pool.level_slab.free = pool.levels[level].tail
+    else:
+        level = pool.level_slab.used
+        pool.level_slab.used += 1
+    pool.level_slab.live += 1
+    pool.pages[page].bits |= <uint64_t>1 << (key & 63)
+    pool.pages[page].child[key & 63] = level
+    v = &pool.levels[level]
+    v.price_ticks = <int64_t>(key ^ l.flip)
+    v.qty_lots = 0
+    v.head = v.tail = v.count = 0
+    v.side = l.side
+    l.levels += 1
+    if key < l.best_key:
+        l.best_key = key
+        l.best_level = level
+    return level
+
+
+cdef inline void ladder_close(LevelPool* pool, Ladder* l, uint32_t level) noexcept nogil:
+    """Take away a level; if it was the best, the next one becomes the best."""
+    cdef uint64_t key = ladder_key(l, pool.levels[level].price_ticks)
+    cdef uint32_t page = ladder_page(pool, l, key >> 6), slot
+    cdef bint was_best = key == l.best_key
+    pool.levels[level].tail = pool.level_slab.free
+    pool.level_slab.free = level
+    pool.level_slab.live -= 1
+    l.levels -= 1
+    pool.pages[page].bits &= ~(<uint64_t>1 << (key & 63))
+    if pool.pages[page].bits == 0:
+        ladder_prune(pool, l, page)
+        return
+    if was_best:
+        slot = pye_lowest_bit(pool.pages[page].bits)
+        l.best_key = (key & ~<uint64_t>63) | slot
+        l.best_level = pool.pages[page].child[slot]

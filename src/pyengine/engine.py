@@ -1,0 +1,318 @@
+"""The engine in friendly words: symbols, decimals and names on top of the compiled core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyengine._core.batch import EventBuffer
+from pyengine._core.consumer import Consumer
+from pyengine._core.engine import Book, EngineCore
+from pyengine._core.result import Result
+from pyengine.commands import Commands
+from pyengine.errors import FieldError, FieldTypeError
+from pyengine.instrument import Instrument, Number
+from pyengine.records import (
+    EVENT_DTYPE,
+    EVERY_INSTRUMENT,
+    FIRST_REJECTION,
+    TRADE_DTYPE,
+    Flag,
+    Records,
+    SelfTrade,
+    Side,
+    TimeInForce,
+)
+
+
+class Run:
+    """What `Engine.run` returns.
+
+    Attributes
+    ----------
+    status : ndarray of uint8
+        One for each command: a `Status` below 32, a `Reason` from 32 on.
+    """
+
+    def __init__(self, buffer: EventBuffer | None, status: NDArray[np.uint8]) -> None:
+        self._buffer = buffer
+        self.status = status
+
+    @cached_property
+    def events(self) -> Records:
+        """All events in order, as a read-only array of EVENT_DTYPE. O(1), no copy."""
+        return _records(self._needed(), EVENT_DTYPE)
+
+    @cached_property
+    def trades(self) -> Records:
+        """The trades in order, as a read-only array of TRADE_DTYPE. O(events) the first time."""
+        return _records(self._needed().trades(), TRADE_DTYPE)
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """For each command whether it was rejected."""
+        return self.status >= FIRST_REJECTION
+
+    def _needed(self) -> EventBuffer:
+        if self._buffer is None:
+            raise FieldError("events", False, "True in Engine.run to have events and trades")
+        return self._buffer
+
+    def __len__(self) -> int:
+        """Return the number of commands."""
+        return len(self.status)
+
+    def __repr__(self) -> str:
+        """Show the number of commands and events."""
+        events = "no" if self._buffer is None else str(self._buffer.count)
+        return f"<Run: {len(self.status)} commands, {events} events>"
+
+
+class Engine(EngineCore):
+    """A matching engine: books of any number of instruments, price-time priority, one writer at a time.
+
+    Parameters
+    ----------
+    instruments : iterable of Instrument
+        To open books for; `add_instrument` opens more.
+    ring_capacity : int
+        Events that the ring holds, a power of two from 64.
+    self_trade : SelfTrade
+        What happens when two orders of one user meet, unless the user or the command says otherwise.
+    order_store, trade_store : optional
+        L1 stores that follow the engine's events; without them the engine runs bare.
+    capacity : int
+        Resting orders to take memory for at once; the engine grows beyond as needed.
+    publish_wait_s : float
+        How long a command waits for required consumers before it is refused.
+
+    Notes
+    -----
+    Thread-safety: any thread may call; see `EngineCore`.
+    """
+
+    def __init__(
+        self,
+        instruments: Iterable[Instrument] = (),
+        *,
+        ring_capacity: int = 65536,
+        self_trade: SelfTrade = SelfTrade.OFF,
+        order_store: Any = None,
+        trade_store: Any = None,
+        capacity: int = 0,
+        publish_wait_s: float = 1.0,
+    ) -> None:
+        for instrument in instruments:
+            self.add_instrument(instrument)
+
+    def submit(
+        self,
+        symbol: str,
+        side: str | int,
+        qty: Number,
+        price: Number | None = None,
+        *,
+        user: str | int | None = None,
+        tif: str | int = TimeInForce.GTC,
+        post_only: bool = False,
+        slide: bool = False,
+        order_id: int | None = None,
+        ts_ns: int = 0,
+        self_trade: SelfTrade | int = SelfTrade.DEFAULT,
+    ) -> Result:
+        """Place an order.
+
+        Parameters
+        ----------
+        symbol : str
+        side : str or int
+            "buy" or "sell", or a Side.
+        qty, price : str, int, float or Decimal
+            On the instrument's grid; without a price it is a market order.
+        user : str or int, optional
+            A new name is interned.
+        tif : str or int
+            "GTC", "IOC", "FOK", or a TimeInForce.
+        post_only, slide : bool
+            Refuse the order if it would trade; or price it one tick off the touch.
+        order_id : int, optional
+            Any unsigned 64-bit value that isn't resting now; the engine picks one otherwise.
+        ts_ns : int
+            Time stamp for the events; the engine has no clock.
+        self_trade : SelfTrade
+            For this order; DEFAULT is the user's mode, or else the engine's.
+
+        Returns
+        -------
+        Result
+            Refusals (duplicate id, post-only that would trade, ...) come back as its status.
+
+        Raises
+        ------
+        FieldError
+            A value can't be an order; it names field, value and expectation, and nothing has changed.
+        UnknownInstrument
+            There is no book for the symbol.
+
+        Examples
+        --------
+        >>> engine = Engine([Instrument("BTC-USD", tick_size="0.01", lot_size="0.001")])
+        >>> engine.submit("BTC-USD", "sell", qty="0.5", price="6190.84").status.name
+        'RESTING'
+        >>> engine.submit("BTC-USD", "buy", qty="0.2", price="6200").trades[0].price
+        Decimal('6190.84')
+        """
+        book = self.book(symbol)
+        which = _side(side)
+        lots = book.instrument.qty_to_lots(qty)
+        ticks = None if price is None else book.instrument.price_to_ticks(price)
+        force = _tif(tif)
+        flags = (Flag.POST_ONLY if post_only or slide else 0) | (Flag.SLIDE if slide else 0)
+        if ticks is None and flags:
+            raise FieldError("price", None, "a price, as a post-only order needs one")
+        if flags and force != TimeInForce.GTC:
+            raise FieldError("tif", tif, "GTC, as a post-only order rests")
+        who = self._user(user)
+        if ticks is None:
+            return book.submit_market(which, lots, order_id, who, ts_ns, self_trade, force)
+        return book.submit(which, ticks, lots, order_id, who, force, int(flags), ts_ns, self_trade)
+
+    def amend(
+        self,
+        order_id: int,
+        *,
+        price: Number | None = None,
+        qty: Number | None = None,
+        user: str | int | None = None,
+        post_only: bool = False,
+        ts_ns: int = 0,
+        self_trade: SelfTrade | int = SelfTrade.DEFAULT,
+    ) -> Result:
+        """Give a resting order a new price, a new open size, or both; what isn't given stays.
+
+        A smaller size alone keeps the place in the queue; a new price or a larger size loses it, and a price into the
+        opposite side trades. Refusals: UNKNOWN_ORDER, NOT_OWNER, POST_ONLY_WOULD_TRADE.
+
+        Parameters
+        ----------
+        order_id : int
+        price, qty : str, int, float or Decimal, optional
+            `qty` is what shall be open afterwards, whatever was filled before.
+        user, post_only, ts_ns, self_trade
+            As for `submit`.
+        """
+        view = self.order(order_id)
+        if view is None:
+            # An unknown order has no instrument, so there is no grid to check price and size against.
+            return self.amend_lots(order_id, 1, 1, self._user(user), 0, ts_ns, self_trade)
+        ticks = view.price_ticks if price is None else view.instrument.price_to_ticks(price)
+        lots = view.qty_lots if qty is None else view.instrument.qty_to_lots(qty)
+        return self.amend_lots(order_id, ticks, lots, self._user(user), int(post_only), ts_ns, self_trade)
+
+    def mass_cancel(
+        self,
+        symbol: str | None = None,
+        side: str | int | None = None,
+        user: str | int | None = None,
+        ts_ns: int = 0,
+    ) -> Result:
+        """Cancel all resting orders, or those of a symbol, a side, a user, or any mix of these.
+
+        Returns
+        -------
+        Result
+            `cancelled_lots` is the sum over all of them.
+        """
+        index = EVERY_INSTRUMENT if symbol is None else self.book(symbol).index
+        which = 0 if side is None else _side(side)
+        return self.mass_cancel_lots(index, which, self._user(user), ts_ns)
+
+    def run(self, commands: Records | Commands, *, events: bool = True) -> Run:
+        """Run an array of commands, without the GIL.
+
+        Each row is one command; a bad row is rejected by the reason in its status and changes nothing else.
+
+        Parameters
+        ----------
+        commands : ndarray of COMMAND_DTYPE, shape (n,), or Commands
+            See `make_commands` and `commands_from`.
+        events : bool
+            Whether to return events and trades; without them only the statuses come back.
+
+        Returns
+        -------
+        Run
+            `events`, `trades` and `status`. O(n), plus O(1) for each trade.
+
+        Raises
+        ------
+        FieldError, FieldTypeError
+            The array isn't one of commands; nothing was run.
+        """
+        return Run(*self.run_arrays(commands, events))
+
+    def attach(self, *, required: bool = True, name: str = "") -> Consumer:
+        """Add a consumer of the event ring, from the next event on.
+
+        Parameters
+        ----------
+        required : bool
+            Whether the engine waits for it; see `Consumer`.
+        name : str
+            For messages.
+        """
+        return Consumer(self, required, name)
+
+    def _user(self, user: str | int | None) -> int:
+        if user is None:
+            return 0
+        return self.user(user) if isinstance(user, str) else user
+
+    def __enter__(self) -> Engine:
+        """Return the engine itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the engine."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show the number of books and resting orders."""
+        return f"<Engine: {len(self.books)} books, {self.resting_orders} resting orders>"
+
+
+_SIDES = {"buy": 1, "sell": 2, "b": 1, "s": 2}
+
+
+def _side(side: str | int) -> int:
+    """Read a side given by name or number."""
+    if isinstance(side, str):
+        if side.lower() not in _SIDES:
+            raise FieldError("side", side, "'buy' or 'sell'")
+        return _SIDES[side.lower()]
+    if isinstance(side, bool) or not isinstance(side, (int, np.integer)):
+        raise FieldTypeError("side", side, "'buy' or 'sell'")
+    if side not in (Side.BUY, Side.SELL):
+        raise FieldError("side", side, "1 (BUY) or 2 (SELL)")
+    return int(side)
+
+
+def _tif(tif: str | int) -> int:
+    """Read a time in force given by name or number."""
+    if isinstance(tif, str):
+        if tif.upper() not in TimeInForce.__members__:
+            raise FieldError("tif", tif, "'GTC', 'IOC' or 'FOK'")
+        return TimeInForce[tif.upper()].value
+    return tif
+
+
+def _records(buffer: EventBuffer, dtype: np.dtype[np.void]) -> Records:
+    """View a buffer as an array of records; NumPy refuses empty buffers."""
+    return np.frombuffer(buffer, dtype) if buffer.count else np.empty(0, dtype)
+
+
+__all__ = ["Book", "Consumer", "Engine", "Run"]

@@ -1,0 +1,353 @@
+"""Replaying recordings: one, or many at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from time import perf_counter
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyengine.commands import Commands
+from pyengine.engine import Engine
+from pyengine.instrument import Instrument
+from pyengine.records import COMMAND_DTYPE, FIRST_REJECTION, TRADE_DTYPE, Reason, Records, Status
+from pyengine.replay.checks import Check, Finding, Moment, Verification
+from pyengine.replay.errors import ReplayError
+from pyengine.replay.sources import Source, open_tape
+from pyengine.replay.tape import Batch, Tape
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called now and then with the commands run so far, and how many there are (0 if that isn't known)."""
+
+_TS_COLUMN = (COMMAND_DTYPE.names or ()).index("ts_ns")
+_PROGRESS_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What a replay did.
+
+    Parameters
+    ----------
+    name : str
+        The recording.
+    instruments : tuple of Instrument
+        By number.
+    commands, events : int
+        Commands run after the seed, and the events that they made.
+    seeded : int
+        Orders of the book that the replay started from.
+    trades : ndarray of TRADE_DTYPE
+        All trades, in order.
+    prints : int
+        Trades that the recording reports and the commands don't make.
+    statuses : dict of str to int
+        How many commands ended how, by the names of `Status` and `Reason`.
+    state_hash : int
+        Of the engine at the end.
+    seconds : float
+        All of it: opening, reading, running, comparing.
+    engine_seconds : float
+        Of these, in the engine.
+    verification : Verification or None
+        What was compared; None if that wasn't asked for.
+    """
+
+    name: str
+    instruments: tuple[Instrument, ...]
+    commands: int
+    events: int
+    seeded: int
+    trades: Records = field(repr=False)
+    prints: int
+    statuses: dict[str, int]
+    state_hash: int
+    seconds: float
+    engine_seconds: float
+    verification: Verification | None = None
+
+    @property
+    def commands_per_s(self) -> float:
+        """Commands a second, everything counted."""
+        return self.commands / self.seconds if self.seconds else 0.0
+
+    @property
+    def engine_commands_per_s(self) -> float:
+        """Commands a second of the time in the engine."""
+        return self.commands / self.engine_seconds if self.engine_seconds else 0.0
+
+    @property
+    def rejected(self) -> int:
+        """Commands that were rejected."""
+        return sum(count for name, count in self.statuses.items() if name in Reason.__members__ and _is_rejection(name))
+
+
+@dataclass(frozen=True, slots=True)
+class ManyReport:
+    """What the replays of several recordings did, in the order in which these were given.
+
+    Parameters
+    ----------
+    reports : tuple of ReplayReport
+    seconds : float
+        From first to last.
+    """
+
+    reports: tuple[ReplayReport, ...]
+    seconds: float
+
+    @property
+    def commands(self) -> int:
+        """Commands of all replays."""
+        return sum(report.commands for report in self.reports)
+
+    @property
+    def events(self) -> int:
+        """Events of all replays."""
+        return sum(report.events for report in self.reports)
+
+    @property
+    def commands_per_s(self) -> float:
+        """Commands a second, all replays together."""
+        return self.commands / self.seconds if self.seconds else 0.0
+
+    def trades(self) -> Records:
+        """Join the trades of all replays, in order. O(trades)."""
+        return np.concatenate([np.zeros(0, TRADE_DTYPE), *(report.trades for report in self.reports)])
+
+    def sources(self) -> NDArray[np.uint32]:
+        """Say for each of `trades` which replay it is of, counted from 0."""
+        return np.repeat(np.arange(len(self.reports), dtype=np.uint32), [len(report.trades) for report in self.reports])
+
+
+def replay(
+    source: Source,
+    engine: Engine | None = None,
+    *,
+    progress: Progress | None = None,
+    verify: bool = False,
+    expected: str | PathLike[str] | None = None,
+    form: str | None = None,
+    instrument: Instrument | None = None,
+    watch: Sequence[Check] = (),
+) -> ReplayReport:
+    """Replay a recording.
+
+    Parameters
+    ----------
+    source : str, path or Tape
+        What to replay; see `open_tape` for the forms.
+    engine : Engine, optional
+        Where to replay it, to look at its books afterwards or to attach consumers before. Its instruments must be the
+        recording's, or begin with them; instruments that it lacks are added. A new one by default.
+    progress : callable, optional
+        Called now and then with the commands run, and how many there are (0 if that isn't known).
+    verify : bool
+        Compare with what the recording says must come out.
+    expected : str or path, optional
+        Where that is, if not beside the recording; `verify` is then implied.
+    form, instrument
+        See `open_tape`.
+    watch : sequence of Check
+        Checks of your own, which see the trades, and the books at their points.
+
+    Returns
+    -------
+    ReplayReport
+
+    Raises
+    ------
+    ReplayError
+        The recording is damaged, or there is nothing to verify against, or the engine's instruments are others.
+    """
+    start = perf_counter()
+    tape = open_tape(source, form=form, expected=expected, instrument=instrument)
+    checks = list(tape.checks()) if verify or expected is not None else []
+    if (verify or expected is not None) and not checks:
+        raise ReplayError(tape.name, "there to be compared with", "missing", subject="expected results")
+    engine = engine or Engine()
+    _prepare(engine, tape)
+    seed = 0 if tape.seed is None else len(tape.seed)
+    if tape.seed is not None:
+        _seed(engine, tape)
+    run = _Run(engine, tape, [*checks, *watch], progress)
+    run.play(checks)
+    findings = [finding for check in checks if (finding := check.finish(run.moment)) is not None]
+    return ReplayReport(
+        name=tape.name,
+        instruments=tuple(tape.instruments),
+        commands=run.moment.commands,
+        events=run.events,
+        seeded=seed,
+        trades=np.concatenate([np.zeros(0, TRADE_DTYPE), *run.trades]),
+        prints=0 if tape.prints is None else len(tape.prints),
+        statuses=_names(run.statuses),
+        state_hash=engine.state_hash(),
+        seconds=perf_counter() - start,
+        engine_seconds=run.engine_seconds,
+        verification=Verification(tuple(findings)) if checks else None,
+    )
+
+
+def replay_many(
+    sources: Iterable[Source],
+    *,
+    executor: Executor | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    verify: bool = False,
+    form: str | None = None,
+    instrument: Instrument | None = None,
+) -> ManyReport:
+    """Replay several recordings at once, each in an engine of its own.
+
+    Parameters
+    ----------
+    sources : iterable of str, path or Tape
+        What to replay. Paths cost nothing to send to another process; tapes are sent whole.
+    executor : concurrent.futures.Executor, optional
+        Where to run; it is left open. By default a pool of processes. The engine runs without the GIL, so threads serve too.
+    jobs : int, optional
+        Size of the default pool; as many as there are processors by default.
+    progress : callable, optional
+        Called with the number of recordings done, and how many there are.
+    verify, form, instrument
+        As for `replay`.
+
+    Returns
+    -------
+    ManyReport
+        In the order of `sources`, whatever finished first.
+
+    Raises
+    ------
+    ReplayError
+        The first, by the order of `sources`, that a replay raised. The others are finished or dropped.
+    """
+    start = perf_counter()
+    work = [fspath(source) if isinstance(source, PathLike) else source for source in sources]
+    keywords: dict[str, Any] = {"verify": verify, "form": form, "instrument": instrument}
+    if executor is None:
+        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+        with ProcessPoolExecutor(jobs, mp_context=context) as own:
+            reports = tuple(_gather(own, work, keywords, progress))
+    else:
+        reports = tuple(_gather(executor, work, keywords, progress))
+    return ManyReport(reports, perf_counter() - start)
+
+
+def _gather(
+    executor: Executor, work: Sequence[Any], keywords: dict[str, Any], progress: Progress | None
+) -> Iterator[ReplayReport]:
+    """Submit all, and give the reports in order."""
+    futures = [executor.submit(replay, source, **keywords) for source in work]
+    try:
+        for done, future in enumerate(futures, 1):
+            yield future.result()
+            if progress is not None:
+                progress(done, len(futures))
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _prepare(engine: Engine, tape: Tape) -> None:
+    """See that the engine's instruments are the tape's, under the same numbers, and that its users are known."""
+    for number, wanted in enumerate(tape.instruments):
+        if number >= len(engine.books):
+            engine.add_instrument(wanted)
+        elif (have := engine.books[number].instrument) != wanted:
+            raise ReplayError(tape.name, repr(have), repr(wanted), subject=f"instrument {number}, in the engine given,")
+    for number in range(engine.user_count + 1, tape.users + 1):
+        engine.user(str(number))
+
+
+def _seed(engine: Engine, tape: Tape) -> None:
+    """Build the book to start from."""
+    assert tape.seed is not None
+    status = engine.run(tape.seed, events=False).status
+    bad = status >= FIRST_REJECTION
+    if bad.any():
+        row = int(bad.argmax())
+        raise ReplayError(tape.name, "accepted", f"rejected: {Reason(int(status[row])).name}", subject=f"order {row + 1} of the seed")
+
+
+class _Run:
+    """One replay under way: runs the batches, cut where a check wants to look, and counts."""
+
+    def __init__(self, engine: Engine, tape: Tape, checks: Sequence[Check], progress: Progress | None) -> None:
+        self.moment = Moment(engine)
+        self.tape = tape
+        self.checks = checks
+        self.progress = progress
+        self.events = 0
+        self.engine_seconds = 0.0
+        self.trades: list[Records] = []
+        self.statuses = np.zeros(256, np.int64)
+        self.told = perf_counter()
+        points = [np.asarray(check.points, np.int64) for check in checks]
+        owners = [np.full(len(of_one), k) for k, of_one in enumerate(points)]
+        indices = [np.arange(len(of_one)) for of_one in points]
+        all_points = np.concatenate([np.zeros(0, np.int64), *points])
+        order = np.argsort(all_points, kind="stable")
+        order = order[all_points[order] >= 0]
+        columns = [np.concatenate([np.zeros(0, np.int64), *lists])[order].tolist() for lists in (points, owners, indices)]
+        self.agenda: list[tuple[int, int, int]] = list(zip(*columns, strict=True))
+        self.agenda.reverse()  # so that the next one is popped off the end
+
+    def play(self, checks: Sequence[Check]) -> None:
+        """Run all batches; `checks` are those of the tape."""
+        for batch in self.tape.batches(self.moment.engine, checks):
+            start = 0
+            while start < len(batch):
+                self._look()
+                stop = len(batch)
+                if self.agenda:
+                    stop = min(stop, start + self.agenda[-1][0] - self.moment.commands)
+                self._run(batch if stop - start == len(batch) else batch[start:stop])
+                start = stop
+        self._look()
+        if self.progress is not None:
+            self.progress(self.moment.commands, self.tape.rows or self.moment.commands)
+
+    def _look(self) -> None:
+        """Let the checks look whose point has come."""
+        while self.agenda and self.agenda[-1][0] <= self.moment.commands:
+            _, owner, index = self.agenda.pop()
+            self.checks[owner].look(self.moment, index)
+
+    def _run(self, batch: Batch) -> None:
+        """Run some commands and count what came of them."""
+        start = perf_counter()
+        out = self.moment.engine.run(batch)
+        self.engine_seconds += perf_counter() - start
+        self.events += len(out.events)
+        self.statuses += np.bincount(out.status, minlength=256)
+        if len(trades := out.trades):
+            self.trades.append(trades)
+            for check in self.checks:
+                check.trades(trades)
+        self.moment.commands += len(batch)
+        times = batch.columns[_TS_COLUMN] if isinstance(batch, Commands) else batch["ts_ns"]
+        self.moment.ts_ns = int(times[-1])
+        if self.progress is not None and start - self.told > _PROGRESS_S:
+            self.told = start
+            self.progress(self.moment.commands, self.tape.rows)
+
+
+def _names(counts: NDArray[np.int64]) -> dict[str, int]:
+    """Name the statuses that occurred."""
+    return {
+        (Status(code) if code < FIRST_REJECTION else Reason(code)).name: int(counts[code])
+        for code in np.flatnonzero(counts).tolist()
+    }
+
+
+def _is_rejection(name: str) -> bool:
+    return Reason[name] >= FIRST_REJECTION
