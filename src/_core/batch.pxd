@@ -5,13 +5,14 @@ from pyengine._core.records cimport Command, Event
 from pyengine._core.state cimport State
 
 cdef enum:
-    FIELDS = 13                    # of COMMAND_DTYPE, in its order
+    FIELDS = 13                    # COMMAND_COLUMNS, in their order
     BLOCK = 512                    # rows gathered from columns at a time
 
 
 ctypedef struct Table:             # commands as an array of records, or as columns
     uint64_t rows
     const Command* packed          # borrowed; NULL: use the columns
+    Py_ssize_t rows_apart          # not 0: whole records from column[0] on, so many bytes apart
     const char* column[FIELDS]     # borrowed
     Py_ssize_t stride[FIELDS]      # bytes; 0 is a constant
 

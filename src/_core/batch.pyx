@@ -3,18 +3,21 @@
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from pyengine._core.idmap cimport idmap_hash
-from pyengine._core.matching cimport matching_apply
-from pyengine._core.port cimport pye_alloc, pye_free, pye_prefetch_read, pye_prefetch_write
-from pyengine._core.records cimport AMEND, CANCEL, TRADE, Command, Event
-from pyengine._core.ring cimport ring_publish, ring_room
+from pyengine._core.idtable cimport idtable_tag
+from pyengine._core.matching cimport matching_execute, matching_reject
+from pyengine._core.port cimport (
+    pye_alloc, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
+    pye_unlikely,
+)
+from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, TRADE, Command, Event
+from pyengine._core.ring cimport PUBLISH_EVERY, ring_publish, ring_room
 from pyengine._core.state cimport Order, State, state_collect
 
 cdef enum:
     WARM_BLOCKS = 4
     WARM_BYTES = 1 << 28           # larger blocks go back to the system
     DEEP_ORDERS = 6000             # more resting orders than the second-level cache holds: look ahead
-    AHEAD_SLOT = 24                # commands between the touch of an id's slot and its use
+    AHEAD_BUCKET = 24                # commands between the touch of an id's bucket and its use
     AHEAD_ORDER = 16
     AHEAD_NEIGHBOURS = 8
     TRAIL = 32                     # power of two above AHEAD_ORDER
@@ -152,44 +155,43 @@ cdef void gather(const Table* t, uint64_t first, uint64_t n, Command* into) noex
     """Bring rows of columns into records, a block at a time, so that they are still in the cache when they run."""
     cdef const char* at[FIELDS]
     cdef int f
+    if t.rows_apart != 0:
+        gather_field(<char*>into, t.column[0] + <Py_ssize_t>first * t.rows_apart, t.rows_apart, n, sizeof(Command))
+        return
     memset(into, 0, n * sizeof(Command))
     for f in range(FIELDS):
         at[f] = t.column[f] + <Py_ssize_t>first * t.stride[f]
     gather_field(<char*>&into.action, at[0], t.stride[0], n, 1)
-    gather_field(<char*>&into.side, at[1], t.stride[1], n, 1)
-    gather_field(<char*>&into.tif, at[2], t.stride[2], n, 1)
-    gather_field(<char*>&into.flags, at[3], t.stride[3], n, 1)
+    gather_field(<char*>&into.tif, at[1], t.stride[1], n, 1)
+    gather_field(<char*>&into.flags, at[2], t.stride[2], n, 1)
+    gather_field(<char*>&into.stp, at[3], t.stride[3], n, 1)
     gather_field(<char*>&into.instrument, at[4], t.stride[4], n, 4)
     gather_field(<char*>&into.order_id, at[5], t.stride[5], n, 8)
     gather_field(<char*>&into.price_ticks, at[6], t.stride[6], n, 8)
     gather_field(<char*>&into.qty_lots, at[7], t.stride[7], n, 8)
     gather_field(<char*>&into.ts_ns, at[8], t.stride[8], n, 8)
     gather_field(<char*>&into.user, at[9], t.stride[9], n, 4)
-    gather_field(<char*>&into.stp, at[10], t.stride[10], n, 1)
+    gather_field(<char*>&into.side, at[10], t.stride[10], n, 1)
     gather_field(<char*>&into.aux1, at[11], t.stride[11], n, 8)
     gather_field(<char*>&into.aux2, at[12], t.stride[12], n, 8)
 
 
-cdef inline void touch_slot(const State* s, const Command* c) noexcept nogil:
-    pye_prefetch_read(&s.ids.slots[idmap_hash(c.order_id) & s.ids.mask])
+cdef inline void touch_bucket(const State* s, const Command* c) noexcept nogil:
+    pye_prefetch_read(&s.ids.buckets[idtable_tag(c.order_id) & s.ids.mask])
 
 
 cdef inline uint32_t touch_order(const State* s, const Command* c) noexcept nogil:
     """Touch the order that a cancel or an amend names; its index, or 0. A wrong guess only costs the touch."""
-    cdef uint32_t tag = idmap_hash(c.order_id), index
-    cdef uint64_t i = tag & s.ids.mask
-    cdef int tries
+    cdef uint32_t tag = idtable_tag(c.order_id), hits, index
+    cdef uint64_t b = tag & s.ids.mask
     if c.action != CANCEL and c.action != AMEND:
         return 0
-    for tries in range(4):
-        index = s.ids.slots[i].index
-        if index == 0:
-            return 0
-        if s.ids.slots[i].tag == tag:
-            pye_prefetch_write(&s.orders[index])
-            return index
-        i = (i + 1) & s.ids.mask
-    return 0
+    hits = pye_match8(s.ids.buckets[b].tag, tag)
+    if hits == 0:
+        return 0
+    index = s.ids.buckets[b].index[pye_lowest_bit(hits)]
+    pye_prefetch_write(&s.orders[index])
+    return index
 
 
 cdef inline void touch_neighbours(const State* s, uint32_t index) noexcept nogil:
@@ -204,25 +206,32 @@ cdef inline void touch_neighbours(const State* s, uint32_t index) noexcept nogil
         pye_prefetch_write(&s.links[index])
 
 
+cdef inline uint8_t run_one(State* s, const Command* c) noexcept nogil:
+    cdef int status = matching_execute(s, c)
+    if pye_unlikely(status >= FIRST_REJECTION):
+        status = matching_reject(s, c, status)
+    return <uint8_t>status
+
+
 cdef void run_deep(State* s, const Command* c, uint64_t n, uint64_t visible, uint8_t* status) noexcept nogil:
     """Run n commands and touch the memory that later ones will need; `visible` commands may be looked at."""
     cdef Command own
     cdef uint32_t trail[TRAIL]
-    cdef uint64_t i, warm = min(<uint64_t>AHEAD_SLOT, visible)
+    cdef uint64_t i, warm = min(<uint64_t>AHEAD_BUCKET, visible)
     for i in range(TRAIL):
         trail[i] = 0
     for i in range(warm):
-        touch_slot(s, &c[i])
+        touch_bucket(s, &c[i])
     for i in range(min(<uint64_t>AHEAD_ORDER, visible)):
         trail[i & (TRAIL - 1)] = touch_order(s, &c[i])
     for i in range(n):
-        if i + AHEAD_SLOT < visible:
-            touch_slot(s, &c[i + AHEAD_SLOT])
+        if i + AHEAD_BUCKET < visible:
+            touch_bucket(s, &c[i + AHEAD_BUCKET])
         if i + AHEAD_ORDER < visible:
             trail[(i + AHEAD_ORDER) & (TRAIL - 1)] = touch_order(s, &c[i + AHEAD_ORDER])
         touch_neighbours(s, trail[(i + AHEAD_NEIGHBOURS) & (TRAIL - 1)])
         own = c[i]
-        status[i] = <uint8_t>matching_apply(s, &own)
+        status[i] = run_one(s, &own)
 
 
 cdef void run_rows(State* s, const Command* c, uint64_t n, uint64_t visible, uint8_t* status) noexcept nogil:
@@ -234,13 +243,14 @@ cdef void run_rows(State* s, const Command* c, uint64_t n, uint64_t visible, uin
         return
     for i in range(n):
         own = c[i]
-        status[i] = <uint8_t>matching_apply(s, &own)
+        status[i] = run_one(s, &own)
 
 
 cdef uint64_t run_table(State* s, const Table* t, uint8_t* status, uint64_t rows_done) noexcept nogil:
     """Run the rows from `rows_done` on, up to a block; returns how many are done now. One status a row."""
     cdef Command block[BLOCK]
-    cdef uint64_t n = min(t.rows - rows_done, <uint64_t>BLOCK)
+    # While others read along, a block is small enough that they aren't kept waiting and never meet the producer's line.
+    cdef uint64_t n = min(t.rows - rows_done, <uint64_t>BLOCK if s.collector.linear else <uint64_t>PUBLISH_EVERY)
     if t.packed != NULL:
         run_rows(s, t.packed + rows_done, n, t.rows - rows_done, status + rows_done)
     else:

@@ -8,11 +8,10 @@ from pyengine._core.records cimport Command
 import numpy as np
 
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.records import COMMAND_DTYPE
+from pyengine.records import COMMAND_COLUMNS, COMMAND_DTYPE
 
-cdef tuple field_names = COMMAND_DTYPE.names
-cdef tuple field_types = tuple(COMMAND_DTYPE[name] for name in COMMAND_DTYPE.names)
-cdef tuple field_offsets = tuple(COMMAND_DTYPE.fields[name][1] for name in COMMAND_DTYPE.names)
+cdef tuple field_names = COMMAND_COLUMNS
+cdef tuple field_types = tuple([COMMAND_DTYPE[name] for name in COMMAND_COLUMNS])
 
 
 cdef class CommandTable:
@@ -33,7 +32,6 @@ cdef class CommandTable:
             PyBuffer_Release(&self.views[i])
 
     cdef int hold_records(self, object commands) except -1:
-        cdef int f
         cdef Py_buffer* view
         if commands.dtype != COMMAND_DTYPE:
             raise FieldTypeError("commands", commands.dtype, "an array of COMMAND_DTYPE")
@@ -46,9 +44,10 @@ cdef class CommandTable:
         if view.strides[0] == sizeof(Command) and <uintptr_t>view.buf % 8 == 0:
             self.table.packed = <const Command*>view.buf
             return 0
-        for f in range(FIELDS):
-            self.table.column[f] = <const char*>view.buf + <Py_ssize_t>field_offsets[f]
-            self.table.stride[f] = view.strides[0]
+        self.table.column[0] = <const char*>view.buf
+        self.table.rows_apart = view.strides[0]
+        if self.table.rows_apart == 0:
+            raise FieldError("commands", "one row broadcast to many", "an array of rows")
         return 0
 
     cdef int hold_columns(self, tuple columns) except -1:

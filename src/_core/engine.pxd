@@ -27,7 +27,9 @@ cdef class EngineCore:
     cdef Result call_linear(self, const Command* c, object instrument)
     cdef Result result(self, const Command* c, int status, object instrument)
     cdef int keep_wrapped(self, Result r, uint64_t start, uint64_t count) except -1
-    cdef int begin_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1
+    cdef bint find_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1
+    cdef Result refuse(self, const Command* c, int reason, object instrument)
+    cdef Result finish(self, const Command* c, int status, object instrument)
     cdef uint32_t user_number(self, object user) except? 0xFFFFFFFF
 
 

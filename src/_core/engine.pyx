@@ -13,12 +13,12 @@ from pyengine._core.columns cimport CommandTable
 from pyengine._core.matching cimport matching_execute, matching_reject
 from pyengine._core.records cimport (
     AMEND, ASSIGN_ID, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, LIMIT, MARKET, MASS_CANCEL, OUT_OF_MEMORY,
-    RING_FULL, STP_DECREMENT, STP_DEFAULT, Command, Event,
+    RING_FULL, STP_DECREMENT, STP_DEFAULT, UNKNOWN_ORDER, Command, Event,
 )
 from pyengine._core.result cimport OrderView, Result, result_keep_trades
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport (
-    NO_SLOT, State, find_slot, has_room, state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
+    NO_ENTRY, State, find_entry, has_room, order_of, state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
     state_reserve,
 )
 from pyengine._core.views cimport (
@@ -180,7 +180,7 @@ cdef class EngineCore:
         Parameters
         ----------
         name : str
-            1 to 255 characters.
+            1 to 255 printable characters.
         self_trade : SelfTrade, optional
             What happens when orders of this user meet; DEFAULT goes back to the engine's mode.
 
@@ -198,8 +198,8 @@ cdef class EngineCore:
         self.enter()
         known = self.user_numbers.get(name)
         if known is None:
-            if not 1 <= len(name) <= NAME_LENGTH:
-                raise FieldError("user", name, f"1 to {NAME_LENGTH} characters")
+            if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
+                raise FieldError("user", name, f"1 to {NAME_LENGTH} printable characters")
             if len(self.user_names) >= MAX_USERS:
                 raise FieldError("users", len(self.user_names), f"at most {MAX_USERS}")
             number = state_add_user(self.state)
@@ -227,7 +227,6 @@ cdef class EngineCore:
     cdef Result call(self, const Command* c, object instrument):
         """Run one command. Raises for a malformed one, which changes nothing; refusals come back in the result."""
         cdef State* s = self.state
-        cdef Result r
         cdef int status
         self.enter()
         s.impatient = False
@@ -245,11 +244,13 @@ cdef class EngineCore:
         if status >= FIRST_REJECTION:
             if not FIRST_REFUSAL <= status < RING_FULL:
                 raise rejection_error(status, c.price_ticks, c.qty_lots, c.side, c.tif, c.flags, c.stp, c.user, instrument)
-            self.begin_unlocked()
-            with nogil:
-                matching_reject(s, c, status)
-            self.end_unlocked()
-        r = self.result(c, status, instrument)
+            return self.refuse(c, status, instrument)
+        return self.finish(c, status, instrument)
+
+    cdef Result finish(self, const Command* c, int status, object instrument):
+        """Make the result and let the events go."""
+        cdef State* s = self.state
+        cdef Result r = self.result(c, status, instrument)
         state_collect(s)
         ring_publish(s.ring, s.out.seq)
         s.out.published = s.out.seq
@@ -316,6 +317,32 @@ cdef class EngineCore:
             give_warm(s.collector.events, s.collector.capacity)
         return r
 
+    cdef bint find_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1:
+        """Fill in a command about a resting order, with the book that it is in; False if there is no such order."""
+        cdef uint64_t entry
+        memset(c, 0, sizeof(Command))
+        c.action = action
+        c.order_id = unsigned_field("order_id", order_id)
+        c.user = self.user_number(user)
+        c.ts_ns = signed_field("ts_ns", ts_ns)
+        self.enter()
+        entry = find_entry(self.state, c.order_id)
+        if entry == NO_ENTRY:
+            return False
+        c.instrument = self.state.pool.levels[self.state.orders[order_of(self.state, entry)].level].side >> 1
+        return True
+
+    cdef Result refuse(self, const Command* c, int reason, object instrument):
+        """Emit the event of a refused command and return its result."""
+        cdef State* s = self.state
+        s.out.kept = s.out.seq
+        s.impatient = False
+        self.begin_unlocked()
+        with nogil:
+            matching_reject(s, c, reason)
+        self.end_unlocked()
+        return self.finish(c, reason, instrument)
+
     def cancel(self, order_id, user=0, ts_ns=0):
         """
         Cancel a resting order, whichever book it is in. O(1).
@@ -334,24 +361,15 @@ cdef class EngineCore:
             Status CANCELLED, or the reason of a refusal: UNKNOWN_ORDER or NOT_OWNER.
         """
         cdef Command c
-        self.begin_command(&c, CANCEL, order_id, user, ts_ns)
-        return self.call(&c, (<Book>self.all_books[c.instrument]).instrument if self.all_books else None)
+        if not self.find_command(&c, CANCEL, order_id, user, ts_ns):
+            return self.refuse(&c, UNKNOWN_ORDER, None)
+        return self.call(&c, (<Book>self.all_books[c.instrument]).instrument)
 
-    cdef int begin_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1:
-        """Fill in a command about a resting order; its book is where the order is, or the first one."""
-        cdef uint64_t slot
-        memset(c, 0, sizeof(Command))
-        c.action = action
-        c.order_id = unsigned_field("order_id", order_id)
-        c.user = self.user_number(user)
-        c.ts_ns = signed_field("ts_ns", ts_ns)
-        self.enter()
-        if not self.all_books:
-            raise UnknownInstrument("the engine has no instruments")
-        slot = find_slot(self.state, c.order_id)
-        if slot != NO_SLOT:
-            c.instrument = self.state.pool.levels[self.state.orders[self.state.ids.slots[slot].index].level].side >> 1
-        return 0
+    def refuse_amend(self, order_id, user=0, ts_ns=0):
+        """Refuse to amend an order that isn't there; there is no instrument to check price and size against."""
+        cdef Command c
+        self.find_command(&c, AMEND, order_id, user, ts_ns)
+        return self.refuse(&c, UNKNOWN_ORDER, None)
 
     cdef uint32_t user_number(self, object user) except? 0xFFFFFFFF:
         """Number of a user given by number or by name; a new name is interned."""
@@ -364,11 +382,13 @@ cdef class EngineCore:
     def amend_lots(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0):
         """Amend a resting order, whichever book it is in, in integers. See `Book.amend`. O(1) if it doesn't trade."""
         cdef Command c
-        self.begin_command(&c, AMEND, order_id, user, ts_ns)
+        cdef bint known = self.find_command(&c, AMEND, order_id, user, ts_ns)
         c.price_ticks = signed_field("price_ticks", price_ticks)
         c.qty_lots = signed_field("qty_lots", qty_lots)
         c.flags = <uint8_t>unsigned_field("flags", flags, 255)
         c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        if not known:
+            return self.refuse(&c, UNKNOWN_ORDER, None)
         return self.call(&c, (<Book>self.all_books[c.instrument]).instrument)
 
     def mass_cancel_lots(self, index=EVERY_INSTRUMENT, side=0, user=0, ts_ns=0):
@@ -403,13 +423,16 @@ cdef class EngineCore:
         answer = np.zeros(rows, np.uint8)
         statuses = answer
         status = &statuses[0] if rows else NULL
-        self.enter()
-        alone = s.ring.attached == 0
         if events:
             block = take_warm(rows + rows // 4 + 256, &capacity)
             if block == NULL:
                 raise MemoryError
-        self.begin_unlocked()
+        try:
+            self.begin_unlocked()
+        except BaseException:
+            give_warm(block, capacity)
+            raise
+        alone = s.ring.attached == 0
         with nogil:
             s.impatient = False
             s.out.kept = s.out.seq
@@ -435,14 +458,14 @@ cdef class EngineCore:
 
     def order(self, order_id):
         """Return a resting order as it is now, or None. O(1)."""
-        cdef uint64_t slot, wanted = unsigned_field("order_id", order_id)
+        cdef uint64_t entry, wanted = unsigned_field("order_id", order_id)
         cdef OrderView view
         cdef uint32_t index, side
         self.enter()
-        slot = find_slot(self.state, wanted)
-        if slot == NO_SLOT:
+        entry = find_entry(self.state, wanted)
+        if entry == NO_ENTRY:
             return None
-        index = self.state.ids.slots[slot].index
+        index = order_of(self.state, entry)
         side = self.state.pool.levels[self.state.orders[index].level].side
         view = OrderView.__new__(OrderView)
         view.order_id = wanted
@@ -654,18 +677,23 @@ cdef class Book:
         (bids, asks) : arrays of LEVEL_DTYPE, best first. O(levels)
         """
         cdef uint64_t limit = UINT32_MAX if levels is None else unsigned_field("levels", levels, UINT32_MAX)
-        self.engine.enter()
         return self.side_depth(0, limit), self.side_depth(1, limit)
 
     cdef object side_depth(self, int side, uint64_t limit):
+        """Levels of one side. Taking memory may run other Python code, which may change the book, hence the loop."""
         cdef State* s = self.engine.state
-        cdef uint64_t n = min(limit, <uint64_t>s.books[self.index].sides[side].levels)
+        cdef uint64_t room = 0, n
         cdef unsigned char[::1] view
-        answer = np.empty(n, LEVEL_DTYPE)
-        if n:
-            view = answer.view(np.uint8)
-            view_levels(s, self.index, side, n, <LevelRecord*>&view[0])
-        return answer
+        while True:
+            answer = np.empty(room, LEVEL_DTYPE)
+            view = answer.view(np.uint8) if room else None
+            self.engine.enter()
+            n = min(limit, <uint64_t>s.books[self.index].sides[side].levels)
+            if n <= room:
+                if n:
+                    view_levels(s, self.index, side, n, <LevelRecord*>&view[0])
+                return answer[:n]
+            room = n
 
     def orders(self, side=0):
         """
@@ -680,21 +708,26 @@ cdef class Book:
         -------
         array of ORDER_STATE_DTYPE. O(orders)
         """
-        cdef uint64_t wanted = unsigned_field("side", side, 2), n = 0, done = 0
+        cdef uint64_t wanted = unsigned_field("side", side, 2), room = 0, n, done
         cdef State* s = self.engine.state
         cdef unsigned char[::1] view
         cdef int i
-        self.engine.enter()
-        for i in range(2):
-            if wanted == 0 or wanted == <uint64_t>i + 1:
-                n += s.books[self.index].sides[i].orders
-        answer = np.empty(n, ORDER_STATE_DTYPE)
-        if n:
-            view = answer.view(np.uint8)
+        while True:
+            # As in side_depth: the book may change while memory is taken.
+            answer = np.empty(room, ORDER_STATE_DTYPE)
+            view = answer.view(np.uint8) if room else None
+            self.engine.enter()
+            n = done = 0
             for i in range(2):
                 if wanted == 0 or wanted == <uint64_t>i + 1:
-                    done += view_orders(s, self.index, i, <OrderRecord*>&view[0] + done, NULL)
-        return answer
+                    n += s.books[self.index].sides[i].orders
+            if n <= room:
+                break
+            room = n
+        for i in range(2):
+            if n and (wanted == 0 or wanted == <uint64_t>i + 1):
+                done += view_orders(s, self.index, i, <OrderRecord*>&view[0] + done, NULL)
+        return answer[:n]
 
     def state_hash(self):
         """Hash of this book's resting orders, queue order included, as an unsigned 64-bit int. O(orders)."""

@@ -14,11 +14,11 @@ from pyengine._core.records cimport (
     MARKET, MASS_CANCEL, NONE, NOT_OWNER, NOTIONAL_OVERFLOW, OUT_OF_MEMORY, PARTIALLY_FILLED, POST_ONLY,
     POST_ONLY_WOULD_TRADE, PRICE_OUT_OF_RANGE, QTY_OUT_OF_RANGE, REJECTED, REPLACED, RESTING, SELL, SLIDE,
     STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_DECREMENT, STP_DEFAULT, STP_OFF, TAKER_FILLED, TRADE, UNKNOWN_ORDER,
-    WRONG_INSTRUMENT, Command, Event, event_detail,
+    WRONG_INSTRUMENT, Command, Event, command_detail, event_detail,
 )
 from pyengine._core.ring cimport PUBLISH_EVERY, ring_publish
 from pyengine._core.state cimport (
-    NO_SLOT, Book, Order, State, find_slot, has_headroom, has_room, next_event, state_make_room, state_reserve,
+    NO_ENTRY, Book, Order, State, find_entry, has_room, next_event, order_of, state_make_room, state_reserve,
 )
 
 ctypedef struct Taker:             # an order on its way through the opposite side
@@ -50,11 +50,9 @@ cdef inline void emit_order(
     e.price_ticks = price_ticks
     e.qty_lots = qty_lots
     e.value = value
-    e.instrument = instrument
-    e.kind = kind
-    e.side = side
-    e.reason = reason
-    e.flags = flags
+    # The last five fields in one store.
+    (<uint64_t*>&e.instrument)[0] = instrument | <uint64_t>kind << 32 | <uint64_t>side << 40 | <uint64_t>reason << 48 | \
+        <uint64_t>flags << 56
 
 
 cdef inline void emit_trade(State* s, const Taker* t, uint64_t maker_id, int64_t price, int64_t qty, uint8_t flags) noexcept nogil:
@@ -84,9 +82,9 @@ cdef inline void rest(State* s, Ladder* own, uint32_t index, int64_t price_ticks
 
 
 cdef inline void drop_maker(State* s, Ladder* opposite, uint32_t index) noexcept nogil:
-    cdef uint64_t slot = find_slot(s, s.orders[index].id)
+    cdef uint64_t entry = find_entry(s, s.orders[index].id)
     take_from_level(s, opposite, index)
-    free_order(s, index, slot)
+    free_order(s, index, entry)
 
 
 cdef void prevent_self_trade(State* s, Ladder* opposite, Taker* t, uint32_t index) noexcept nogil:
@@ -120,7 +118,7 @@ cdef void match(State* s, Ladder* opposite, Taker* t) noexcept nogil:
     cdef Order* o
     cdef uint32_t index, level, following
     cdef int64_t fill, price
-    cdef uint64_t slot
+    cdef uint64_t entry
     while t.qty_lots > 0 and opposite.best_key <= t.limit_key and opposite.best_level != 0:
         level = opposite.best_level
         v = &s.pool.levels[level]
@@ -142,9 +140,9 @@ cdef void match(State* s, Ladder* opposite, Taker* t) noexcept nogil:
         t.qty_lots -= fill
         t.filled_lots += fill
         emit_trade(s, t, o.id, price, fill, MAKER_FILLED | (TAKER_FILLED if t.qty_lots == 0 else 0))
-        slot = find_slot(s, o.id)
+        entry = find_entry(s, o.id)
         following = o.next
-        free_order(s, index, slot)
+        free_order(s, index, entry)
         opposite.orders -= 1
         if following == 0:
             ladder_close(&s.pool, opposite, level)
@@ -247,18 +245,26 @@ cdef inline int check_fields(const State* s, const Command* c, uint8_t allowed_f
     return 0
 
 
+cdef inline bint is_plain(const State* s, const Command* c, uint32_t action) noexcept nogil:
+    """Are tif, flags, stp and the reserved fields all 0, and is the user known? Three loads for nine fields."""
+    return ((<const uint32_t*>c)[0] == action and (<const uint64_t*>&c.user)[0] >> 40 == 0 and (c.aux1 | c.aux2) == 0
+            and c.user < s.user_count)
+
+
 cdef inline int check_new(const State* s, const Command* c) noexcept nogil:
     """Reason against a new order for itself, whatever the book holds; 0 if there is none."""
     cdef const Book* b
     cdef int reason
     if pye_unlikely(c.instrument >= s.book_count):
         return INVALID_INSTRUMENT
-    if pye_unlikely(c.side != BUY and c.side != SELL):
+    if pye_unlikely(<uint8_t>(c.side - BUY) > 1):
         return INVALID_SIDE
+    b = &s.books[c.instrument]
+    if pye_likely(is_plain(s, c, LIMIT)):
+        return check_size(b, c.price_ticks, c.qty_lots)
     reason = check_fields(s, c, POST_ONLY | SLIDE | ASSIGN_ID if c.action == LIMIT else ASSIGN_ID)
     if pye_unlikely(reason != 0):
         return reason
-    b = &s.books[c.instrument]
     if c.action == LIMIT:
         return check_size(b, c.price_ticks, c.qty_lots)
     if c.price_ticks != 0:
@@ -274,7 +280,7 @@ cdef inline int check_old(const State* s, const Command* c, uint8_t allowed_flag
         return INVALID_INSTRUMENT
     if pye_unlikely(c.side > SELL):
         return INVALID_SIDE
-    return check_fields(s, c, allowed_flags)
+    return 0 if pye_likely(is_plain(s, c, CANCEL)) else check_fields(s, c, allowed_flags)
 
 
 cdef inline int ensure(State* s, const Ladder* opposite, const Taker* t, bint crosses) noexcept nogil:
@@ -289,7 +295,7 @@ cdef inline int ensure(State* s, const Ladder* opposite, const Taker* t, bint cr
         reason = state_make_room(s, need)
         if reason != 0:
             return reason
-    if pye_unlikely(not has_headroom(s)) and state_reserve(s, 1) != 0:
+    if pye_unlikely(s.budget == 0) and state_reserve(s, 1) != 0:
         return OUT_OF_MEMORY
     return 0
 
@@ -317,7 +323,7 @@ cdef inline void begin(State* s, uint64_t order_id) noexcept nogil:
 
 cdef uint64_t free_order_id(const State* s) noexcept nogil:
     cdef uint64_t order_id = s.next_order_id
-    while find_slot(s, order_id) != NO_SLOT:
+    while find_entry(s, order_id) != NO_ENTRY:
         order_id += 1
     return order_id
 
@@ -329,82 +335,100 @@ cdef inline int slide(const Book* b, const Ladder* opposite, const Command* c, i
     return POST_ONLY_WOULD_TRADE if check_size(b, price[0], c.qty_lots) != 0 else 0
 
 
-cdef inline int submit(State* s, const Command* c) noexcept nogil:
-    cdef Taker t
-    cdef Book* b
-    cdef Ladder* own
-    cdef Ladder* opposite
-    cdef int reason = check_new(s, c)
-    cdef bint crosses, new_id = c.flags & ASSIGN_ID
-    cdef uint32_t level = 0, index
+cdef inline int rest_new(State* s, const Command* c, Ladder* own, uint64_t order_id, int64_t price_ticks) noexcept nogil:
+    """A limit order that meets nothing: by far the most frequent command, so it does only what it must."""
+    cdef uint64_t key = ladder_key(own, price_ticks)
+    cdef uint32_t level = ladder_find(&s.pool, own, key)
     cdef int64_t total
-    cdef uint64_t key
-    if pye_unlikely(reason != 0):
-        return reason
-    b = &s.books[c.instrument]
-    own = &b.sides[c.side - 1]
-    opposite = &b.sides[2 - c.side]
-    t.id = free_order_id(s) if new_id else c.order_id
-    if pye_unlikely(not new_id and find_slot(s, t.id) != NO_SLOT):
-        return DUPLICATE_ORDER_ID
-    t.price_ticks = c.price_ticks
-    t.limit_key = ladder_key(opposite, c.price_ticks) if c.action == LIMIT else NO_KEY - 1
-    crosses = opposite.best_key <= t.limit_key
-    if pye_unlikely(c.flags & POST_ONLY and crosses):
-        if not c.flags & SLIDE:
-            return POST_ONLY_WOULD_TRADE
-        reason = slide(b, opposite, c, &t.price_ticks)
+    cdef int reason
+    if level != 0 and pye_unlikely(pye_add_overflows(s.pool.levels[level].qty_lots, c.qty_lots, &total)):
+        return LEVEL_FULL
+    if pye_unlikely(not has_room(s, 1)):
+        reason = state_make_room(s, 1)
         if reason != 0:
             return reason
-        crosses = False
-    key = ladder_key(own, t.price_ticks)
-    if not crosses and c.tif == GTC and c.action == LIMIT:
-        level = ladder_find(&s.pool, own, key)
-        if level != 0 and pye_unlikely(pye_add_overflows(s.pool.levels[level].qty_lots, c.qty_lots, &total)):
-            return LEVEL_FULL
-    t.detail = event_detail(c.user, c.action, c.tif, c.flags, c.stp)
+    if pye_unlikely(s.budget == 0) and state_reserve(s, 1) != 0:
+        return OUT_OF_MEMORY
+    begin(s, order_id)
+    emit_order(s, ACCEPTED, order_id, command_detail(c, c.user), c.ts_ns, price_ticks, c.qty_lots, 0, c.instrument, c.side, 0, 0)
+    if level == 0:
+        level = ladder_open(&s.pool, own, key)
+    append_to_level(s, own, level, new_order(s, order_id, c.qty_lots, c.user))
+    s.last.open_lots = c.qty_lots
+    return RESTING
+
+
+cdef int take(State* s, const Command* c, Ladder* own, Ladder* opposite, uint64_t order_id) noexcept nogil:
+    """An order that may trade, or may not rest."""
+    cdef Taker t
+    cdef bint may_rest = c.tif == GTC and c.action == LIMIT, crosses
+    cdef int reason
+    t.id = order_id
+    t.detail = command_detail(c, c.user)
     t.qty_lots = c.qty_lots
     t.filled_lots = 0
+    t.limit_key = ladder_key(opposite, c.price_ticks) if c.action == LIMIT else NO_KEY - 1
+    t.price_ticks = c.price_ticks
     t.ts_ns = c.ts_ns
     t.instrument = c.instrument
     t.user = c.user
     t.side = c.side
     t.stp = resolved_stp(s, c.user, c.stp)
     t.stopped = False
+    crosses = opposite.best_key <= t.limit_key
     reason = ensure(s, opposite, &t, crosses)
     if pye_unlikely(reason != 0):
         return reason
-
-    if new_id:
-        s.next_order_id = t.id + 1
     begin(s, t.id)
     emit_order(s, ACCEPTED, t.id, t.detail, c.ts_ns, t.price_ticks, c.qty_lots, 0, c.instrument, c.side, 0, 0)
-    if crosses or c.tif != GTC or c.action != LIMIT:
-        if c.tif == FOK and not can_fill(s, opposite, &t):
-            return finish_taker(s, &t, BY_FOK)
-        if crosses:
-            match(s, opposite, &t)
-        if t.qty_lots == 0 or c.tif != GTC or c.action != LIMIT:
-            return finish_taker(s, &t, BY_IOC if c.action == LIMIT else BY_NO_LIQUIDITY)
-        level = 0
-    index = new_order(s, t.id, t.qty_lots, c.user)
-    if level == 0:
-        level = ladder_find(&s.pool, own, key)
-        if level == 0:
-            level = ladder_open(&s.pool, own, key)
-    append_to_level(s, own, level, index)
+    if c.tif == FOK and not can_fill(s, opposite, &t):
+        return finish_taker(s, &t, BY_FOK)
+    if crosses:
+        match(s, opposite, &t)
+    if t.qty_lots == 0 or not may_rest:
+        return finish_taker(s, &t, BY_IOC if c.action == LIMIT else BY_NO_LIQUIDITY)
+    rest(s, own, new_order(s, t.id, t.qty_lots, c.user), c.price_ticks)
     s.last.filled_lots = t.filled_lots
     s.last.open_lots = t.qty_lots
     return PARTIALLY_FILLED if t.filled_lots != 0 else RESTING
 
 
-cdef inline int find_owned(State* s, const Command* c, uint64_t* slot) noexcept nogil:
+cdef int submit(State* s, const Command* c) noexcept nogil:
+    cdef Ladder* own
+    cdef Ladder* opposite
+    cdef uint64_t order_id = c.order_id
+    cdef int64_t price_ticks = c.price_ticks
+    cdef int status = check_new(s, c)
+    cdef bint crosses
+    if pye_unlikely(status != 0):
+        return status
+    own = &s.books[c.instrument].sides[c.side - 1]
+    opposite = &s.books[c.instrument].sides[2 - c.side]
+    if c.flags & ASSIGN_ID:
+        order_id = free_order_id(s)
+    elif pye_unlikely(find_entry(s, order_id) != NO_ENTRY):
+        return DUPLICATE_ORDER_ID
+    crosses = opposite.best_key <= ladder_key(opposite, price_ticks)
+    if pye_unlikely(c.flags & POST_ONLY and crosses):
+        if not c.flags & SLIDE or slide(&s.books[c.instrument], opposite, c, &price_ticks) != 0:
+            return POST_ONLY_WOULD_TRADE
+        crosses = False
+    if pye_likely(c.action == LIMIT and c.tif == GTC and not crosses):
+        status = rest_new(s, c, own, order_id, price_ticks)
+    else:
+        status = take(s, c, own, opposite, order_id)
+    if c.flags & ASSIGN_ID and status < FIRST_REJECTION:
+        s.next_order_id = order_id + 1
+    return status
+
+
+cdef inline int find_owned(State* s, const Command* c, uint64_t* entry) noexcept nogil:
     """Find the resting order that a cancel or an amend names, and see that it may be touched."""
     cdef const Order* o
-    slot[0] = find_slot(s, c.order_id)
-    if pye_unlikely(slot[0] == NO_SLOT):
+    entry[0] = find_entry(s, c.order_id)
+    if pye_unlikely(entry[0] == NO_ENTRY):
         return UNKNOWN_ORDER
-    o = &s.orders[s.ids.slots[slot[0]].index]
+    o = &s.orders[order_of(s, entry[0])]
     if pye_unlikely(s.pool.levels[o.level].side >> 1 != c.instrument):
         return WRONG_INSTRUMENT
     if pye_unlikely(c.user != 0 and c.user != o.user):
@@ -412,15 +436,15 @@ cdef inline int find_owned(State* s, const Command* c, uint64_t* slot) noexcept 
     return 0
 
 
-cdef inline int cancel(State* s, const Command* c) noexcept nogil:
-    cdef uint64_t slot
+cdef int cancel(State* s, const Command* c) noexcept nogil:
+    cdef uint64_t entry
     cdef uint32_t index
     cdef Order* o
     cdef const Level* v
     cdef int reason = check_old(s, c, 0)
     if pye_unlikely(reason != 0):
         return reason
-    reason = find_owned(s, c, &slot)
+    reason = find_owned(s, c, &entry)
     if pye_unlikely(reason != 0):
         return reason
     if pye_unlikely(not has_room(s, 1)):
@@ -428,20 +452,20 @@ cdef inline int cancel(State* s, const Command* c) noexcept nogil:
         if reason != 0:
             return reason
     begin(s, c.order_id)
-    index = s.ids.slots[slot].index
+    index = order_of(s, entry)
     o = &s.orders[index]
     v = &s.pool.levels[o.level]
     emit_cancelled(s, o, v, c.ts_ns, o.qty_lots, 0, BY_USER)
     s.last.open_lots = o.qty_lots
     s.last.reason = BY_USER
     take_from_level(s, &s.books[v.side >> 1].sides[v.side & 1], index)
-    free_order(s, index, slot)
+    free_order(s, index, entry)
     return DONE_CANCELLED
 
 
 cdef int amend(State* s, const Command* c) noexcept nogil:
     cdef Taker t
-    cdef uint64_t slot
+    cdef uint64_t entry
     cdef uint32_t index, level
     cdef Order* o
     cdef Level* v
@@ -453,10 +477,10 @@ cdef int amend(State* s, const Command* c) noexcept nogil:
     if reason == 0:
         reason = check_size(&s.books[c.instrument], c.price_ticks, c.qty_lots)
     if reason == 0:
-        reason = find_owned(s, c, &slot)
+        reason = find_owned(s, c, &entry)
     if reason != 0:
         return reason
-    index = s.ids.slots[slot].index
+    index = order_of(s, entry)
     o = &s.orders[index]
     v = &s.pool.levels[o.level]
     own = &s.books[c.instrument].sides[v.side & 1]
@@ -501,8 +525,8 @@ cdef int amend(State* s, const Command* c) noexcept nogil:
     if crosses:
         match(s, opposite, &t)
         if t.qty_lots == 0:
-            # Matching may have moved entries of the id map, so the slot is looked up again.
-            free_order(s, index, find_slot(s, t.id))
+            # Matching may have changed the table of ids, so the entry is looked up again.
+            free_order(s, index, find_entry(s, t.id))
             return finish_taker(s, &t, NONE)
     o.qty_lots = t.qty_lots
     rest(s, own, index, c.price_ticks)
@@ -584,7 +608,7 @@ cdef int mass_cancel(State* s, const Command* c) noexcept nogil:
 # --- entry points ---------------------------------------------------------------------------------------------------------
 
 
-cdef inline int execute(State* s, const Command* c) noexcept nogil:
+cdef int matching_execute(State* s, const Command* c) noexcept nogil:
     if c.action == LIMIT or c.action == MARKET:
         return submit(s, c)
     if c.action == CANCEL:
@@ -594,10 +618,6 @@ cdef inline int execute(State* s, const Command* c) noexcept nogil:
     if c.action == MASS_CANCEL:
         return mass_cancel(s, c)
     return INVALID_ACTION
-
-
-cdef int matching_execute(State* s, const Command* c) noexcept nogil:
-    return execute(s, c)
 
 
 cdef int matching_reject(State* s, const Command* c, int reason) noexcept nogil:
@@ -610,13 +630,13 @@ cdef int matching_reject(State* s, const Command* c, int reason) noexcept nogil:
         if full != 0:
             return full
     begin(s, c.order_id)
-    emit_order(s, REJECTED, c.order_id, event_detail(c.user, c.action, c.tif, c.flags, c.stp), c.ts_ns, c.price_ticks, c.qty_lots,
+    emit_order(s, REJECTED, c.order_id, command_detail(c, c.user), c.ts_ns, c.price_ticks, c.qty_lots,
                0, c.instrument, c.side, <uint8_t>reason, c.action)
     return reason
 
 
 cdef int matching_apply(State* s, const Command* c) noexcept nogil:
-    cdef int status = execute(s, c)
+    cdef int status = matching_execute(s, c)
     if pye_unlikely(status >= FIRST_REJECTION):
         return matching_reject(s, c, status)
     if s.out.seq - s.out.published >= PUBLISH_EVERY and not s.collector.linear:

@@ -1,14 +1,14 @@
-"""Orders in their three places: the queue of a level, the list of a user, and the id map.
+"""Orders in their three places: the queue of a level, the list of a user, and the table of ids.
 
     Level.head ─► Order ⇄ Order ⇄ Order ◄─ Level.tail      oldest first
     User.head  ─► link  ⇄ link  ◄─ User.tail               in order of entry, over all books
-    IdMap[id]  ─► index
+    IdTable[id] ─► index
 
 All O(1). The caller keeps the order of calls: an order leaves its level before it is freed.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from pyengine._core.idmap cimport idmap_delete_slot, idmap_hash, idmap_put
+from pyengine._core.idtable cimport idtable_delete, idtable_put, idtable_tag
 from pyengine._core.ladder cimport Ladder, Level, ladder_close
 from pyengine._core.state cimport Order, State, User, UserLink
 
@@ -75,19 +75,19 @@ cdef inline void take_from_level(State* s, Ladder* l, uint32_t index) noexcept n
         v.tail = o.prev
 
 
-cdef inline void free_order(State* s, uint32_t index, uint64_t slot) noexcept nogil:
+cdef inline void free_order(State* s, uint32_t index, uint64_t entry) noexcept nogil:
     """Forget an order that is in no level any more."""
     cdef Order* o = &s.orders[index]
     if o.user != 0:
         unlink_user(s, index, o.user)
-    idmap_delete_slot(&s.ids, slot)
+    idtable_delete(&s.ids, entry)
     o.next = s.order_slab.free
     s.order_slab.free = index
     s.order_slab.live -= 1
 
 
 cdef inline uint32_t new_order(State* s, uint64_t order_id, int64_t qty_lots, uint32_t user) noexcept nogil:
-    """Take an order from the slab and make its id known; there is headroom."""
+    """Take an order from the slab and make its id known; there is budget."""
     cdef uint32_t index = s.order_slab.free
     cdef Order* o
     if index != 0:
@@ -96,11 +96,12 @@ cdef inline uint32_t new_order(State* s, uint64_t order_id, int64_t qty_lots, ui
         index = s.order_slab.used
         s.order_slab.used += 1
     s.order_slab.live += 1
+    s.budget -= 1
     o = &s.orders[index]
     o.id = order_id
     o.qty_lots = qty_lots
     o.user = user
-    idmap_put(&s.ids, idmap_hash(order_id), index)
+    idtable_put(&s.ids, idtable_tag(order_id), index)
     if user != 0:
         link_user(s, index, user)
     return index

@@ -9,12 +9,13 @@ cdef extern from "pyengine_port.h" nogil:
     void pye_prefetch_read(const void* address) noexcept
     void pye_prefetch_write(const void* address) noexcept
     uint32_t pye_lowest_bit(uint64_t bits) noexcept                           # bits must not be 0
+    uint32_t pye_match8(const uint32_t* tags, uint32_t tag) noexcept         # bit i: tags[i] == tag
     bint pye_mul_overflows(int64_t a, int64_t b, int64_t* out) noexcept
     bint pye_add_overflows(int64_t a, int64_t b, int64_t* out) noexcept
     uint64_t pye_load_acquire(const uint64_t* p) noexcept
-    uint64_t pye_load_relaxed(const uint64_t* p) noexcept
     void pye_store_release(uint64_t* p, uint64_t value) noexcept
     void pye_fence_acquire() noexcept
+    void pye_fence_full() noexcept
     void pye_pause() noexcept
     int64_t pye_now_ns() noexcept                                             # monotonic; only to bound waits
     void pye_sleep_ns(int64_t ns) noexcept

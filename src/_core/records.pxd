@@ -95,18 +95,18 @@ cdef enum:
     EVERY_INSTRUMENT = 0xFFFFFFFF  # MASS_CANCEL over all books
 
 
-ctypedef struct Command:           # 64 bytes, one cache line
+ctypedef struct Command:           # 64 bytes, one cache line; the first four in the order of an event's detail
     uint8_t action
-    uint8_t side                   # 0 only for CANCEL, AMEND and MASS_CANCEL
     uint8_t tif
     uint8_t flags
+    uint8_t stp
     uint32_t instrument            # index of the book
     uint64_t order_id              # any value, unless ASSIGN_ID
     int64_t price_ticks            # 0 for MARKET
     int64_t qty_lots               # AMEND: the new open quantity
     int64_t ts_ns                  # copied to the events, never interpreted
     uint32_t user                  # interned; 0 is anonymous
-    uint8_t stp
+    uint8_t side                   # 0 only for CANCEL, AMEND and MASS_CANCEL
     uint8_t reserved[3]            # 0
     int64_t aux1                   # 0; room for a stop price
     int64_t aux2                   # 0; room for a display quantity or an expiry
@@ -128,3 +128,8 @@ ctypedef struct Event:             # 64 bytes, one cache line
 
 cdef inline uint64_t event_detail(uint32_t user, uint8_t order_type, uint8_t tif, uint8_t flags, uint8_t stp) noexcept nogil:
     return user | <uint64_t>order_type << 32 | <uint64_t>tif << 40 | <uint64_t>flags << 48 | <uint64_t>stp << 56
+
+
+cdef inline uint64_t command_detail(const Command* c, uint32_t user) noexcept nogil:
+    """The same of a command, whose first four bytes are the attributes in this order."""
+    return user | <uint64_t>(<const uint32_t*>c)[0] << 32

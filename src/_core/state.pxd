@@ -5,8 +5,9 @@ slab indexes, 0 is none. One thread writes at a time; the shell in `engine.pyx` 
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from pyengine._core.idmap cimport IdMap, idmap_hash
+from pyengine._core.idtable cimport IdTable, idtable_at, idtable_tag
 from pyengine._core.ladder cimport Ladder, LevelPool, Slab
+from pyengine._core.port cimport pye_likely, pye_lowest_bit, pye_match8
 from pyengine._core.records cimport Event
 from pyengine._core.ring cimport Ring
 
@@ -72,7 +73,8 @@ ctypedef struct State:
     UserLink* links                # owned
     Slab order_slab
     LevelPool pool                 # owns its arrays
-    IdMap ids                      # owns its slots
+    IdTable ids                    # owns its buckets
+    uint32_t budget                # orders that may still come to rest before memory has to be looked at
     Book* books                    # owned
     uint32_t book_count
     uint32_t book_capacity
@@ -90,9 +92,9 @@ ctypedef struct State:
 
 cdef extern from *:
     """
-    #define PYE_NO_SLOT UINT64_MAX
+    #define PYE_NO_ENTRY UINT64_MAX
     """
-    const uint64_t NO_SLOT "PYE_NO_SLOT"
+    const uint64_t NO_ENTRY "PYE_NO_ENTRY"
 
 
 cdef State* state_new(uint64_t ring_capacity, uint64_t expected_orders) noexcept nogil
@@ -105,25 +107,25 @@ cdef void state_collect(State* s) noexcept nogil
 cdef uint64_t state_bytes(const State* s) noexcept nogil
 
 
-cdef inline uint64_t find_slot(const State* s, uint64_t order_id) noexcept nogil:
-    """Slot of a resting order's id, or NO_SLOT. O(1) expected."""
-    cdef uint32_t tag = idmap_hash(order_id)
-    cdef uint64_t i = tag & s.ids.mask
-    cdef uint32_t index = s.ids.slots[i].index
-    while index != 0:
-        if s.ids.slots[i].tag == tag and s.orders[index].id == order_id:
-            return i
-        i = (i + 1) & s.ids.mask
-        index = s.ids.slots[i].index
-    return NO_SLOT
+cdef inline uint64_t find_entry(const State* s, uint64_t order_id) noexcept nogil:
+    """Entry of a resting order's id in the table, or NO_ENTRY. O(1) expected."""
+    cdef uint32_t tag = idtable_tag(order_id), hits, place
+    cdef uint64_t b = tag & s.ids.mask
+    while True:
+        hits = pye_match8(s.ids.buckets[b].tag, tag)
+        while hits != 0:
+            place = pye_lowest_bit(hits)
+            if pye_likely(s.orders[s.ids.buckets[b].index[place]].id == order_id):
+                return b << 3 | place
+            hits &= hits - 1
+        if pye_likely(s.ids.spill[b] == 0):
+            return NO_ENTRY
+        b = (b + 1) & s.ids.mask
 
 
-cdef inline bint has_headroom(const State* s) noexcept nogil:
-    """One more resting order needs no memory. See MAX_PAGES_PER_LEVEL."""
-    return (s.order_slab.live + 2 < s.order_slab.capacity
-            and s.pool.level_slab.live + 2 < s.pool.level_slab.capacity
-            and s.pool.page_slab.live + 26 < s.pool.page_slab.capacity
-            and s.ids.used + 1 < s.ids.limit)
+cdef inline uint32_t order_of(const State* s, uint64_t entry) noexcept nogil:
+    """Slab index of the order whose id is in an entry."""
+    return idtable_at(&s.ids, entry)
 
 
 cdef inline bint has_room(const State* s, uint64_t need) noexcept nogil:

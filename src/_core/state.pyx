@@ -2,14 +2,16 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from pyengine._core.idmap cimport idmap_free, idmap_grow, idmap_init
-from pyengine._core.ladder cimport Level, Page, Slab, ladder_init
+from pyengine._core.idtable cimport idtable_free, idtable_grow, idtable_init
+from pyengine._core.ladder cimport MAX_PAGES_PER_LEVEL, Level, Page, Slab, ladder_init
 from pyengine._core.port cimport pye_alloc, pye_free, pye_grow, pye_now_ns, pye_sleep_ns
 from pyengine._core.records cimport OUT_OF_MEMORY, RING_FULL, Event
 from pyengine._core.ring cimport ring_free, ring_new, ring_publish, ring_room
 
 cdef enum:
     SMALLEST = 256                 # entries of a fresh slab
+    SPARE_LEVELS = 34              # room for some new levels after each look at the memory
+    SPARE_PAGES = 2 + 32 * MAX_PAGES_PER_LEVEL
     MAX_ENTRIES = 0x0FFFFFFE       # leaves 4 bits of a link for flags
 
 
@@ -20,7 +22,7 @@ cdef State* state_new(uint64_t ring_capacity, uint64_t expected_orders) noexcept
         return NULL
     s.next_order_id = s.next_trade_id = 1
     s.ring = ring_new(ring_capacity, 1)
-    if s.ring == NULL or idmap_init(&s.ids, 2 * SMALLEST) != 0 or state_add_user(s) < 0:
+    if s.ring == NULL or idtable_init(&s.ids, SMALLEST // 4) != 0 or state_add_user(s) < 0:
         state_free(s)
         return NULL
     s.out.events = s.ring.events
@@ -39,8 +41,8 @@ cdef void state_free(State* s) noexcept nogil:
     pye_free(s.links, s.order_slab.capacity * sizeof(UserLink))
     pye_free(s.pool.levels, s.pool.level_slab.capacity * sizeof(Level))
     pye_free(s.pool.pages, s.pool.page_slab.capacity * sizeof(Page))
-    if s.ids.slots != NULL:
-        idmap_free(&s.ids)
+    if s.ids.buckets != NULL:
+        idtable_free(&s.ids)
     pye_free(s.books, s.book_capacity * sizeof(Book))
     pye_free(s.users, s.user_capacity * sizeof(User))
     ring_free(s.ring)
@@ -51,7 +53,7 @@ cdef uint64_t state_bytes(const State* s) noexcept nogil:
     """Bytes of address space taken for books and orders, without the ring."""
     return (s.order_slab.capacity * (sizeof(Order) + sizeof(UserLink))
             + s.pool.level_slab.capacity * sizeof(Level) + s.pool.page_slab.capacity * sizeof(Page)
-            + (s.ids.mask + 1) * 8 + s.book_capacity * sizeof(Book) + s.user_capacity * sizeof(User))
+            + (s.ids.mask + 1) * 65 + s.book_capacity * sizeof(Book) + s.user_capacity * sizeof(User))
 
 
 cdef void* grow_slab(void* entries, Slab* slab, uint64_t need, size_t size) noexcept nogil:
@@ -65,6 +67,14 @@ cdef void* grow_slab(void* entries, Slab* slab, uint64_t need, size_t size) noex
 cdef uint64_t grown(Slab* slab, uint64_t need) noexcept nogil:
     cdef uint64_t least = slab.live + need + 2
     return max(least, <uint64_t>slab.capacity + slab.capacity // 2, <uint64_t>SMALLEST)
+
+
+cdef void refresh_budget(State* s) noexcept nogil:
+    """Count how many more orders can rest without memory, even if each opens a level far from all others."""
+    cdef uint64_t n = s.order_slab.capacity - s.order_slab.live - 2
+    n = min(n, <uint64_t>s.pool.level_slab.capacity - s.pool.level_slab.live - 2)
+    n = min(n, (<uint64_t>s.pool.page_slab.capacity - s.pool.page_slab.live - 2) // MAX_PAGES_PER_LEVEL)
+    s.budget = <uint32_t>min(n, s.ids.limit - s.ids.used - 1)
 
 
 cdef int state_reserve(State* s, uint64_t orders) noexcept nogil:
@@ -92,25 +102,26 @@ cdef int state_reserve(State* s, uint64_t orders) noexcept nogil:
         s.links = <UserLink*>p
         s.order_slab.capacity = <uint32_t>n
     # Levels and pages aren't reserved per order: most orders join levels that exist. They grow one by one.
-    if s.pool.level_slab.live + 3 >= s.pool.level_slab.capacity:
-        n = grown(&s.pool.level_slab, 3)
-        p = grow_slab(s.pool.levels, &s.pool.level_slab, 3, sizeof(Level)) if n <= MAX_ENTRIES else NULL
+    if s.pool.level_slab.live + SPARE_LEVELS >= s.pool.level_slab.capacity:
+        n = grown(&s.pool.level_slab, SPARE_LEVELS)
+        p = grow_slab(s.pool.levels, &s.pool.level_slab, SPARE_LEVELS, sizeof(Level)) if n <= MAX_ENTRIES else NULL
         if p == NULL:
             return -1
         s.pool.levels = <Level*>p
         s.pool.level_slab.capacity = <uint32_t>n
-    if s.pool.page_slab.live + 27 >= s.pool.page_slab.capacity:
-        n = grown(&s.pool.page_slab, 27)
-        p = grow_slab(s.pool.pages, &s.pool.page_slab, 27, sizeof(Page)) if n <= MAX_ENTRIES else NULL
+    if s.pool.page_slab.live + SPARE_PAGES >= s.pool.page_slab.capacity:
+        n = grown(&s.pool.page_slab, SPARE_PAGES)
+        p = grow_slab(s.pool.pages, &s.pool.page_slab, SPARE_PAGES, sizeof(Page)) if n <= MAX_ENTRIES else NULL
         if p == NULL:
             return -1
         s.pool.pages = <Page*>p
         s.pool.page_slab.capacity = <uint32_t>n
-    while s.ids.used + orders + 1 >= s.ids.limit:
-        if idmap_grow(&s.ids) != 0:
+    while s.ids.used + orders + 2 >= s.ids.limit:
+        if idtable_grow(&s.ids) != 0:
             return -1
     if s.order_slab.used == 0:
         s.order_slab.used = s.pool.level_slab.used = s.pool.page_slab.used = 1
+    refresh_budget(s)
     return 0
 
 

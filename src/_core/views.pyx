@@ -7,7 +7,7 @@ from pyengine._core.ladder cimport (
 from pyengine._core.orders cimport append_to_level, new_order
 from pyengine._core.port cimport pye_add_overflows, pye_mul_overflows
 from pyengine._core.records cimport OUT_OF_MEMORY
-from pyengine._core.state cimport NO_SLOT, Order, State, User, find_slot, has_headroom, state_reserve
+from pyengine._core.state cimport NO_ENTRY, Order, State, User, find_entry, order_of, state_reserve
 
 
 cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limit, LevelRecord* into) noexcept nogil:
@@ -110,7 +110,7 @@ cdef Finding check_level(const State* s, const Ladder* l, uint32_t level, Tally*
     cdef const Level* v = &s.pool.levels[level]
     cdef const Order* o
     cdef uint32_t index = v.head, previous = 0
-    cdef uint64_t count = 0, slot
+    cdef uint64_t count = 0, entry
     cdef int64_t sum = 0
     if v.side != l.side:
         return found(b"a level belongs to another side", level)
@@ -125,8 +125,8 @@ cdef Finding check_level(const State* s, const Ladder* l, uint32_t level, Tally*
             return found(b"an order rests without quantity", index)
         if o.user >= s.user_count:
             return found(b"an order has an unknown user", index)
-        slot = find_slot(s, o.id)
-        if slot == NO_SLOT or s.ids.slots[slot].index != index:
+        entry = find_entry(s, o.id)
+        if entry == NO_ENTRY or order_of(s, entry) != index:
             return found(b"an order isn't found by its id", index)
         if pye_add_overflows(sum, o.qty_lots, &sum):
             return found(b"a level's quantity overflows", level)
@@ -251,7 +251,7 @@ cdef Finding check_slabs(const State* s, const Tally* tally) noexcept nogil:
     if not slab_adds_up(&s.pool.page_slab, tally.pages, freed):
         return found(b"pages are lost or counted twice", tally.pages)
     if s.ids.used != tally.orders:
-        return found(b"the id map has more or fewer ids than there are orders", s.ids.used)
+        return found(b"the table of ids has more or fewer ids than there are orders", s.ids.used)
     return found(NULL, 0)
 
 
@@ -295,7 +295,7 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
     for i in range(count):
         if orders[i].side not in (1, 2) or orders[i].user >= s.user_count or not loadable(s, book, &orders[i]):
             return -1
-        if not has_headroom(s) and state_reserve(s, 1) != 0:
+        if s.budget == 0 and state_reserve(s, 1) != 0:
             return OUT_OF_MEMORY
         l = &s.books[book].sides[orders[i].side - 1]
         key = ladder_key(l, orders[i].price_ticks)
@@ -317,4 +317,4 @@ cdef bint loadable(const State* s, uint32_t book, const OrderRecord* o) noexcept
         return False
     if o.price_ticks < s.books[book].min_price_ticks or o.price_ticks > s.books[book].max_price_ticks:
         return False
-    return find_slot(s, o.order_id) == <uint64_t>NO_SLOT and opposite.best_key > ladder_key(opposite, o.price_ticks)
+    return find_entry(s, o.order_id) == <uint64_t>NO_ENTRY and opposite.best_key > ladder_key(opposite, o.price_ticks)

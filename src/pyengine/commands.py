@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.records import COMMAND_DTYPE, Records
+from pyengine.records import COMMAND_COLUMNS, COMMAND_DTYPE, Records
 
 Table: TypeAlias = Any
 """A mapping of names to arrays, a pyarrow Table or RecordBatch, or a pandas or polars DataFrame."""
 
 
 class Commands:
-    """One array for each field of COMMAND_DTYPE, all of one length; made by `commands_from`.
+    """One array for each of COMMAND_COLUMNS, all of one length; made by `commands_from`.
 
     The engine reads the columns where they are and brings them together a few hundred rows at a time.
 
     Parameters
     ----------
     columns : mapping of str to array
-        For each field an array of the field's type; a constant has stride 0.
+        For each of COMMAND_COLUMNS an array of the field's type; a constant has stride 0.
     rows : int
         Their length.
     """
@@ -31,12 +31,12 @@ class Commands:
     __slots__ = ("_columns", "_rows")
 
     def __init__(self, columns: Mapping[str, NDArray[Any]], rows: int) -> None:
-        self._columns = tuple(columns[name] for name in _names())
+        self._columns = tuple(columns[name] for name in COMMAND_COLUMNS)
         self._rows = rows
 
     @property
     def columns(self) -> tuple[NDArray[Any], ...]:
-        """The arrays, in the order of COMMAND_DTYPE."""
+        """The arrays, in the order of COMMAND_COLUMNS."""
         return self._columns
 
     def __len__(self) -> int:
@@ -47,13 +47,13 @@ class Commands:
         """Select rows, without copying."""
         if not isinstance(rows, slice):
             raise FieldTypeError("rows", rows, "a slice")
-        selected = {name: column[rows] for name, column in zip(_names(), self._columns, strict=True)}
+        selected = {name: column[rows] for name, column in zip(COMMAND_COLUMNS, self._columns, strict=True)}
         return Commands(selected, len(range(self._rows)[rows]))
 
     def to_array(self) -> Records:
         """Copy into one array of COMMAND_DTYPE. O(rows)."""
         array = np.zeros(self._rows, COMMAND_DTYPE)
-        for name, column in zip(_names(), self._columns, strict=True):
+        for name, column in zip(COMMAND_COLUMNS, self._columns, strict=True):
             array[name] = column
         return array
 
@@ -88,33 +88,27 @@ def commands_from(table: Table, /, **constants: int) -> Commands:
     """
     given = _columns_of(table)
     for name in (*given, *constants):
-        if name not in _names():
-            raise FieldError("column", name, f"one of {', '.join(_names())}")
+        if name not in COMMAND_COLUMNS:
+            raise FieldError("column", name, f"one of {', '.join(COMMAND_COLUMNS)}")
         if name in given and name in constants:
             raise FieldError("column", name, "either in the table or a constant")
-    lengths = {name: len(column) for name, column in given.items()}
-    if not lengths:
+    arrays = {name: _as_array(name, column) for name, column in given.items()}
+    if not arrays:
         raise FieldError("table", list(given), "a table with at least one column")
-    rows = next(iter(lengths.values()))
-    for name, length in lengths.items():
-        if length != rows:
-            raise FieldError(name, length, f"{rows} rows, as {next(iter(lengths))}")
+    rows = len(next(iter(arrays.values())))
+    for name, array in arrays.items():
+        if len(array) != rows:
+            raise FieldError(name, len(array), f"{rows} rows, as {next(iter(arrays))}")
     columns: dict[str, NDArray[Any]] = {}
-    for name in _names():
+    for name in COMMAND_COLUMNS:
         field = COMMAND_DTYPE[name]
         if name in given:
-            columns[name] = _as_field(name, given[name], field)
+            columns[name] = _as_field(name, arrays[name], field)
         else:
             value = constants.get(name, 0)
             single = np.array([_checked(name, value, field)], field)
             columns[name] = np.broadcast_to(single, (rows,))
     return Commands(columns, rows)
-
-
-def _names() -> tuple[str, ...]:
-    names = COMMAND_DTYPE.names
-    assert names is not None
-    return names
 
 
 def _columns_of(table: Table) -> dict[str, Any]:
@@ -136,21 +130,18 @@ def _as_array(name: str, column: Any) -> NDArray[Any]:
         raise FieldError(name, "a column with nulls", "without nulls")
     if hasattr(column, "combine_chunks"):  # pyarrow.ChunkedArray
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if hasattr(column, "to_numpy"):
-        # pyarrow refuses to copy unless told to; pandas and polars copy only if they must.
-        column = column.to_numpy(zero_copy_only=False) if hasattr(column, "validity_buffer") or _is_arrow(column) else column.to_numpy()
+    if type(column).__module__.partition(".")[0] == "pyarrow":
+        column = column.to_numpy(zero_copy_only=False)  # pyarrow refuses to copy unless told that it may
+    elif hasattr(column, "to_numpy"):
+        column = column.to_numpy()
     array = np.asarray(column)
     if array.ndim != 1:
         raise FieldError(name, array.shape, "one-dimensional")
     return array
 
 
-def _is_arrow(column: Any) -> bool:
-    return type(column).__module__.split(".")[0] == "pyarrow"
-
-
-def _as_field(name: str, column: Any, field: np.dtype[Any]) -> NDArray[Any]:
-    array = _as_array(name, column)
+def _as_field(name: str, array: NDArray[Any], field: np.dtype[Any]) -> NDArray[Any]:
+    """Return the array itself if it has the field's type, or a converted copy if every value fits."""
     if array.dtype == field:
         return array
     if array.dtype.kind not in "iub":

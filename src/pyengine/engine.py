@@ -176,10 +176,11 @@ class Engine(EngineCore):
             raise FieldError("price", None, "a price, as a post-only order needs one")
         if flags and force != TimeInForce.GTC:
             raise FieldError("tif", tif, "GTC, as a post-only order rests")
+        mode = _mode(self_trade)
         who = self._user(user)
         if ticks is None:
-            return book.submit_market(which, lots, order_id, who, ts_ns, self_trade, force)
-        return book.submit(which, ticks, lots, order_id, who, force, int(flags), ts_ns, self_trade)
+            return book.submit_market(which, lots, order_id, who, ts_ns, mode, force)
+        return book.submit(which, ticks, lots, order_id, who, force, int(flags), ts_ns, mode)
 
     def amend(
         self,
@@ -205,13 +206,13 @@ class Engine(EngineCore):
         user, post_only, ts_ns, self_trade
             As for `submit`.
         """
+        mode = _mode(self_trade)
         view = self.order(order_id)
         if view is None:
-            # An unknown order has no instrument, so there is no grid to check price and size against.
-            return self.amend_lots(order_id, 1, 1, self._user(user), 0, ts_ns, self_trade)
+            return self.refuse_amend(order_id, self._user(user), ts_ns)
         ticks = view.price_ticks if price is None else view.instrument.price_to_ticks(price)
         lots = view.qty_lots if qty is None else view.instrument.qty_to_lots(qty)
-        return self.amend_lots(order_id, ticks, lots, self._user(user), int(post_only), ts_ns, self_trade)
+        return self.amend_lots(order_id, ticks, lots, self._user(user), int(post_only), ts_ns, mode)
 
     def mass_cancel(
         self,
@@ -301,13 +302,24 @@ def _side(side: str | int) -> int:
     return int(side)
 
 
+def _mode(self_trade: SelfTrade | int) -> int:
+    """Check a self-trade mode under the name that friendly callers know it by."""
+    if isinstance(self_trade, bool) or not isinstance(self_trade, (int, np.integer)):
+        raise FieldTypeError("self_trade", self_trade, "a SelfTrade")
+    if self_trade not in SelfTrade.__members__.values():
+        raise FieldError("self_trade", self_trade, "a SelfTrade from 0 to 5")
+    return int(self_trade)
+
+
 def _tif(tif: str | int) -> int:
     """Read a time in force given by name or number."""
     if isinstance(tif, str):
         if tif.upper() not in TimeInForce.__members__:
             raise FieldError("tif", tif, "'GTC', 'IOC' or 'FOK'")
         return TimeInForce[tif.upper()].value
-    return tif
+    if isinstance(tif, bool) or not isinstance(tif, (int, np.integer)):
+        raise FieldTypeError("tif", tif, "'GTC', 'IOC' or 'FOK'")
+    return int(tif)
 
 
 def _records(buffer: EventBuffer, dtype: np.dtype[np.void]) -> Records:

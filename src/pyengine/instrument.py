@@ -7,6 +7,8 @@ from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from pyengine.errors import FieldError, FieldTypeError
 
 Number: TypeAlias = str | int | float | Decimal
@@ -21,10 +23,10 @@ _MAX_TEXT = 400
 def _decimal(name: str, value: Any) -> Decimal:
     """Read a finite number exactly; a float stands for its shortest decimal, as people write it."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        number = getattr(value, "item", None)  # NumPy scalars
-        if number is None or getattr(value, "shape", None) != ():
+        if not isinstance(value, (np.integer, np.float16, np.float32, np.float64)):
             raise FieldTypeError(name, value, "a str, int, float or Decimal")
-        return _decimal(name, number())
+        # NumPy's narrow floats print their own shortest decimal; as Python floats they would print noise.
+        return _decimal(name, int(value) if isinstance(value, np.integer) else str(value))
     try:
         if isinstance(value, int):
             if value.bit_length() > 256:

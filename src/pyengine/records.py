@@ -151,20 +151,24 @@ def _dtype(*fields: tuple[str, str, int], size: int = 64) -> np.dtype[np.void]:
 
 COMMAND_DTYPE = _dtype(
     ("action", "u1", 0),
-    ("side", "u1", 1),
-    ("tif", "u1", 2),
-    ("flags", "u1", 3),
+    ("tif", "u1", 1),
+    ("flags", "u1", 2),
+    ("stp", "u1", 3),
     ("instrument", "<u4", 4),
     ("order_id", "<u8", 8),
     ("price_ticks", "<i8", 16),
     ("qty_lots", "<i8", 24),
     ("ts_ns", "<i8", 32),
     ("user", "<u4", 40),
-    ("stp", "u1", 44),
+    ("side", "u1", 44),
+    ("reserved", "(3,)u1", 45),
     ("aux1", "<i8", 48),
     ("aux2", "<i8", 56),
 )
-"""What `Engine.run` takes. `aux1` and `aux2` are reserved (stop price; display quantity or expiry) and must be 0."""
+"""What `Engine.run` takes. `aux1` and `aux2` (stop price; display quantity or expiry) and `reserved` must be 0 for now."""
+
+COMMAND_COLUMNS = tuple(name for name in COMMAND_DTYPE.names or () if name != "reserved")
+"""The fields of COMMAND_DTYPE that a table of commands may have as columns."""
 
 _TAIL = (("instrument", "<u4", 56), ("kind", "u1", 60), ("side", "u1", 61), ("reason", "u1", 62), ("flags", "u1", 63))
 

@@ -12,6 +12,9 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #define pye_likely(x) __builtin_expect(!!(x), 1)
 #define pye_unlikely(x) __builtin_expect(!!(x), 0)
@@ -21,11 +24,26 @@
 #define pye_mul_overflows(a, b, out) __builtin_mul_overflow((int64_t)(a), (int64_t)(b), (out))
 #define pye_add_overflows(a, b, out) __builtin_add_overflow((int64_t)(a), (int64_t)(b), (out))
 
+/* Which of 8 tags, 16-byte aligned, are equal to one: bit i for tags[i]. */
+static inline uint32_t pye_match8(const uint32_t *tags, uint32_t tag) {
+#if defined(__SSE2__)
+    __m128i wanted = _mm_set1_epi32((int)tag);
+    __m128i low = _mm_cmpeq_epi32(_mm_load_si128((const __m128i *)tags), wanted);
+    __m128i high = _mm_cmpeq_epi32(_mm_load_si128((const __m128i *)(tags + 4)), wanted);
+    return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(low)) | (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(high)) << 4;
+#else
+    uint32_t found = 0;
+    for (int i = 0; i < 8; i++) found |= (uint32_t)(tags[i] == tag) << i;
+    return found;
+#endif
+}
+
 /* One-way fences are all the event ring needs: plain moves on x86, ldar and stlr on ARM. */
 static inline uint64_t pye_load_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-static inline uint64_t pye_load_relaxed(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void pye_store_release(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline void pye_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
+
+static inline void pye_fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 static inline void pye_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)

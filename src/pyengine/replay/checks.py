@@ -13,7 +13,7 @@ from pyengine.records import ORDER_STATE_DTYPE, Records, Side
 from pyengine.replay.kinds import Ints
 
 if TYPE_CHECKING:
-    import pyengine
+    from pyengine.engine import Engine
 
 _NO_POINTS = np.zeros(0, np.int64)
 
@@ -26,8 +26,10 @@ class Finding:
     ----------
     label : str
         What was compared.
+    unit : str
+        What is counted.
     expected, matched : int
-        Rows of the recording, and how many of them came out identical.
+        How many the recording has, and how many of them came out identical.
     difference : str or None
         The first difference, with the row and column it is in; None when there is none.
     detail : str
@@ -35,6 +37,7 @@ class Finding:
     """
 
     label: str
+    unit: str
     expected: int
     matched: int
     difference: str | None = None
@@ -70,7 +73,7 @@ class Verification:
 class Moment:
     """Where a replay is: the engine, how many commands it has run, and the time of the last of them."""
 
-    engine: pyengine.Engine
+    engine: Engine
     commands: int = 0
     ts_ns: int = 0
 
@@ -98,6 +101,9 @@ class Check:
     def trades(self, trades: Records) -> None:
         """Take the next trades of the engine, in order."""
 
+    def passed(self, moment: Moment) -> None:
+        """Take note that some more commands were run; between the points these are as many as the tape gives at a time."""
+
     def finish(self, moment: Moment) -> Finding | None:
         """Say what was found; None if the check was only there to watch."""
         return None
@@ -117,7 +123,7 @@ class TradesCheck(Check):
         Columns named by TRADE_DTYPE, any of them.
     """
 
-    def __init__(self, expected: Mapping[str, Ints], label: str = "trades") -> None:
+    def __init__(self, expected: Mapping[str, Ints], label: str = "recorded trades") -> None:
         super().__init__(label)
         self.expected = expected
         self.rows = len(next(iter(expected.values())))
@@ -146,7 +152,7 @@ class TradesCheck(Check):
         if self.seen < self.rows:
             row = {name: int(values[self.seen]) for name, values in self.expected.items()}
             self.differ(self.seen, "trade", row, "not made")
-        return Finding(self.label, self.rows, self.matched, self.difference)
+        return Finding(self.label, "trades", self.rows, self.matched, self.difference)
 
 
 class BookCheck(Check):
@@ -182,7 +188,7 @@ class BookCheck(Check):
             self.differ(n, "number of orders", len(self.expected), len(found))
         bids, asks = book.depth()
         detail = f"{len(bids) + len(asks):,} levels, queue order included"
-        return Finding(self.label, len(self.expected), int(equal.sum()), self.difference, detail)
+        return Finding(self.label, "orders", len(self.expected), int(equal.sum()), self.difference, detail)
 
 
 def book_state(side: Ints, price: Ints, place: Ints, order_id: Ints, qty: Ints) -> Records:
@@ -258,7 +264,7 @@ class DepthCheck(Check):
         """Say what was found."""
         detail = f"{self.rows.levels} levels a side, prices and sizes"
         detail += ", order counts" if self.rows.orders is not None else ""
-        return Finding(self.label, len(self.points), self.matched, self.difference, detail)
+        return Finding(self.label, "rows", len(self.points), self.matched, self.difference, detail)
 
 
 class FillsCheck(Check):
@@ -273,7 +279,7 @@ class FillsCheck(Check):
         never did.
     """
 
-    def __init__(self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "fills") -> None:
+    def __init__(self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "recorded fills") -> None:
         super().__init__(label, np.concatenate([before, after]))
         self._order_id, self._qty_lots, self._after = order_id, qty_lots, after
         self._open: dict[int, int] = {}
@@ -299,4 +305,4 @@ class FillsCheck(Check):
         """Say what was found."""
         for fill in np.flatnonzero(self._after < 0):
             self.differ(int(fill), f"order {self._order_id[fill]}", "reduced after its fill", "left as it was")
-        return Finding(self.label, len(self._order_id), self.matched, self.difference)
+        return Finding(self.label, "fills", len(self._order_id), self.matched, self.difference)

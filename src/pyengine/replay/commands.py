@@ -32,7 +32,7 @@ from pyengine.replay.table import (
 from pyengine.replay.tape import Batch, PlainTape, Prints, batches_of
 
 if TYPE_CHECKING:
-    import pyengine
+    from pyengine.engine import Engine
 
 _NUMBERED = {"instrument": 1 << 20, "user": 1 << 24}
 """Columns whose numbers the engine must know beforehand, and how many of them a file may have."""
@@ -49,9 +49,7 @@ _TRADE_FIELDS = _kinds(TRADE_DTYPE)
 _REQUIRED = {"action": _FIELDS["action"]}
 
 
-def write_commands(
-    path: str | PathLike[str], commands: Batch, *, instruments: Sequence[Instrument] = ()
-) -> None:
+def write_commands(path: str | PathLike[str], commands: Batch, *, instruments: Sequence[Instrument] = ()) -> None:
     """Write commands to a file that `read_commands` and `replay` read.
 
     Parameters
@@ -88,9 +86,25 @@ def read_commands(path: str | PathLike[str]) -> Records:
     return commands_from(read_table(Path(path), _REQUIRED, optional=_FIELDS)).to_array()
 
 
-def write_trades(path: str | PathLike[str], trades: Records, *, instruments: Sequence[Instrument] = ()) -> None:
-    """Write trades (TRADE_DTYPE) as `write_commands` does; such a file also serves as `expected` of a later replay."""
-    _write_columns(Path(path), _split(trades), instruments, "taker_id")
+def write_trades(
+    path: str | PathLike[str],
+    trades: Records,
+    *,
+    instruments: Sequence[Instrument] = (),
+    sources: Ints | None = None,
+) -> None:
+    """Write trades as `write_commands` writes commands; such a file also serves as `expected` of a later replay.
+
+    Parameters
+    ----------
+    path, instruments
+        As for `write_commands`.
+    trades : array of TRADE_DTYPE
+    sources : ndarray, optional
+        Which recording each trade is of, as the column ``source``.
+    """
+    columns = _split(trades) if sources is None else {"source": sources, **_split(trades)}
+    _write_columns(Path(path), columns, instruments, "taker_id")
 
 
 def _split(records: Records) -> dict[str, Ints]:
@@ -109,7 +123,9 @@ def _write_columns(path: Path, columns: Mapping[str, Ints], instruments: Sequenc
     write_table(path, kept, note={"instruments": described} if described else None)
 
 
-def commands_tape(path: Path, *, expected: Path | None = None, instrument: Instrument | None = None) -> PlainTape | ParquetTape:
+def commands_tape(
+    path: Path, *, expected: Path | None = None, instrument: Instrument | None = None
+) -> PlainTape | ParquetTape:
     """Open a file of commands.
 
     Parameters
@@ -206,7 +222,7 @@ class ParquetTape:
         """Make fresh checks."""
         return [make() for make in self.expectations]
 
-    def batches(self, engine: pyengine.Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  no look at the book
+    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  no look at the book
         """Give the commands, a group of rows at a time, with at most `_READ_AHEAD` groups waiting."""
         with parquet_file(self.path) as file, ThreadPoolExecutor(1) as reader:
             names = [name for name in _FIELDS if name in file.schema_arrow.names]

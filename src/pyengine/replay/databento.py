@@ -130,7 +130,7 @@ def mbo_tape(path: Path, *, expected: Path | None = None, instrument: Instrument
         if len(ids) != 1:
             raise ReplayError(path, "of one instrument, to be compared with levels", f"of {len(ids)}", subject="recording")
         depth, points = _expected_depth(path, book, rows, mapped.run_after, int(ticks[0]))
-        expectations.append(lambda: DepthCheck(depth, points, label="levels after each event"))
+        expectations.append(lambda: DepthCheck(depth, points, label="book after each event"))
     return PlainTape(path.name, instruments, mapped.commands, prints=prints, expectations=expectations)
 
 

@@ -215,9 +215,7 @@ def _signed(
     return values
 
 
-def _digits(
-    text: Bytes, starts: Ints, ends: Ints, *, may_be_empty: bool = False
-) -> tuple[Ints, NDArray[np.bool_]]:
+def _digits(text: Bytes, starts: Ints, ends: Ints, *, may_be_empty: bool = False) -> tuple[Ints, NDArray[np.bool_]]:
     """Read unsigned whole numbers, all rows at once; `text` has `FRONT_BYTES` in front of the first cell.
 
     Eight digits are taken as one 64-bit word, so a number costs a few operations on arrays and not some for each digit.

@@ -21,7 +21,8 @@ from pyengine.replay.tape import PlainTape, Prints, Tape
 from pyengine.replay.text import csv_header, read_csv
 
 if TYPE_CHECKING:
-    import pyengine
+    from pyengine._core.engine import Book
+    from pyengine.engine import Engine
 
 _ADD, _REDUCE, _DELETE, _EXECUTE, _EXECUTE_HIDDEN = 1, 2, 3, 4, 5
 _TAKES_OFF = (_REDUCE, _DELETE, _EXECUTE)
@@ -36,8 +37,14 @@ _MESSAGE: dict[str, Kind] = {
     "direction": Code({"1": int(Side.BUY), "-1": int(Side.SELL), "0": 0}),
 }
 _TICK_SIZE = "0.0001"
-_PARTS = ["action", "side", "flags", "order_id", "price_ticks", "qty_lots", "ts_ns"]
+_LIMIT, _CANCEL, _AMEND, _CLEAR = map(int, (Action.LIMIT, Action.CANCEL, Action.AMEND, Action.MASS_CANCEL))
+_POST_ONLY = int(Flag.POST_ONLY)
+_PARTS = ("action", "side", "order_id", "price_ticks", "qty_lots", "ts_ns", "flags")
+_PLACES = [_PARTS.index(name) if name in _PARTS else len(_PARTS) for name in COMMAND_DTYPE.names or ()]
 _REST = 1 << 63  # in ids: what was at a price before its orders became known, in one order
+
+_Level: TypeAlias = tuple[int, int]  # price_ticks, qty_lots
+_Order: TypeAlias = tuple[int, int, int, int, int]  # action, side, order_id, price_ticks, qty_lots
 
 
 def lobster_tape(path: Path, *, expected: Path | None = None, instrument: Instrument | None = None) -> Tape:
@@ -133,13 +140,13 @@ class LobsterTape:
     @property
     def seed(self) -> Records:
         """Commands that build the first row."""
-        return _levels(self.book, 0, int(self.messages["time"][0]))
+        return _commands(*_anew(_levels(self.book, 0)), ts_ns=int(self.messages["time"][0]))
 
     def checks(self) -> Sequence[Check]:
         """Make a fresh check of the rows."""
         return [LobsterCheck(self.book)]
 
-    def batches(self, engine: pyengine.Engine, checks: Sequence[Check]) -> Iterator[Records]:
+    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Records]:
         """Give the commands of one message after another, and between them what brings the view in line."""
         book = engine.books[0]
         rows = [check for check in checks if isinstance(check, LobsterCheck)]
@@ -148,21 +155,20 @@ class LobsterTape:
             if row == 0:
                 continue
             if kind == _ADD:
-                yield _commands((Action.LIMIT, side, order_id, price, size), ts_ns=ts_ns)
+                yield _commands((_LIMIT, side, order_id, price, size), ts_ns=ts_ns)
             elif kind in _TAKES_OFF:
                 yield self._taken_off(engine, order_id, (side, price), size, ts_ns)
-            sides = book.depth()
-            difference = self._difference(row, sides)
+            must = _levels(self.book, row)
+            known = [[level[:2] for level in levels.tolist()] for levels in book.depth()]
+            equal = all(map(self._shows, must, known))
             for check in rows:
-                check.row(row, difference)
-            view = _levels(self.book, row, ts_ns) if difference else self._view(row, book, sides, ts_ns)
-            if len(view):
-                yield view
+                check.row(row, None if equal else ("levels (price, size)", must, known))
+            view = self._view(book, must, known) if equal else _anew(must)
+            if view:
+                yield _commands(*view, ts_ns=ts_ns)
 
     @staticmethod
-    def _taken_off(
-        engine: pyengine.Engine, order_id: int, place: tuple[int, int], size: int, ts_ns: int
-    ) -> Records:
+    def _taken_off(engine: Engine, order_id: int, place: tuple[int, int], size: int, ts_ns: int) -> Records:
         """Take some off an order, or off the rest of its level if the order isn't known."""
         side, price = place
         order = engine.order(order_id)
@@ -171,38 +177,31 @@ class LobsterTape:
             order = engine.order(order_id)
         left = (0 if order is None else int(order.qty_lots)) - size
         if left > 0:
-            return _commands((Action.AMEND, 0, order_id, price, left), ts_ns=ts_ns)
-        return _commands((Action.CANCEL, 0, order_id, 0, 0), ts_ns=ts_ns)
+            return _commands((_AMEND, 0, order_id, price, left), ts_ns=ts_ns)
+        return _commands((_CANCEL, 0, order_id, 0, 0), ts_ns=ts_ns)
 
-    def _difference(self, row: int, sides: Sequence[Records]) -> tuple[str, object, object] | None:
-        """Compare the levels that are known with a row; what the row shows beyond them has just come into view."""
-        for k, (name, levels) in enumerate(zip(("bid", "ask"), sides, strict=True)):
-            there = int(np.count_nonzero(self.book.qty_lots[row, k]))
-            known = levels[: self.book.levels]
-            for column, values in (("price_ticks", self.book.price_ticks), ("qty_lots", self.book.qty_lots)):
-                must, was = values[row, k, : min(there, len(known))].tolist(), known[column].tolist()
-                if must != was:
-                    return f"{column} of the {name}s", must, was
-        return None
+    def _shows(self, must: list[_Level], known: list[_Level]) -> bool:
+        """Tell whether a row shows the levels that are known; what it shows beyond them has just come into view."""
+        return must[: len(known)] == known[: self.book.levels]
 
-    def _view(self, row: int, book: pyengine.Book, sides: Sequence[Records], ts_ns: int) -> Records:
+    def _view(self, book: Book, must: list[list[_Level]], known: list[list[_Level]]) -> list[_Order]:
         """Forget what left the view, and add what came into it."""
-        commands = []
-        for k, levels in enumerate(sides):
-            if len(levels) > self.book.levels:
-                orders = book.orders(k + 1)
-                gone = np.isin(orders["price_ticks"], levels["price_ticks"][self.book.levels :])
-                commands += [(Action.CANCEL, 0, order_id, 0, 0) for order_id in orders["order_id"][gone].tolist()]
+        commands: list[_Order] = []
+        for k in range(2):
+            if len(known[k]) > self.book.levels:
+                left = {price for price, _ in known[k][self.book.levels :]}
+                orders = book.orders(k + 1)[["order_id", "price_ticks"]].tolist()
+                commands += [(_CANCEL, 0, order_id, 0, 0) for order_id, price in orders if price in left]
             else:
-                commands += _level_orders(self.book, row, k, len(levels))
-        return _commands(*commands, ts_ns=ts_ns)
+                commands += _in_one_order(k + 1, must[k][len(known[k]) :])
+        return commands
 
 
 class LobsterCheck(Check):
     """Each row of an order book file against the row before with one message applied."""
 
     def __init__(self, book: DepthRows) -> None:
-        super().__init__("rows from the row before")
+        super().__init__("book after each message")
         self.rows = len(book.price_ticks) - 1
         self.levels = book.levels
 
@@ -216,31 +215,33 @@ class LobsterCheck(Check):
     def finish(self, moment: Moment) -> Finding:  # noqa: ARG002  all rows have been seen
         """Say what was found."""
         levels = "1 level" if self.levels == 1 else f"{self.levels} levels"
-        return Finding(self.label, self.rows, self.matched, self.difference, f"{levels} a side, prices and sizes")
-
-
-_Order: TypeAlias = tuple[int, int, int, int, int]  # action, side, order_id, price_ticks, qty_lots
+        return Finding(self.label, "rows", self.rows, self.matched, self.difference, f"{levels} a side, prices and sizes")
 
 
 def _commands(*orders: _Order, ts_ns: int) -> Records:
     """Make commands of their parts. Prices that would trade are refused: the recording has matched already."""
     commands = np.zeros(len(orders), COMMAND_DTYPE)
-    for command, (action, side, order_id, price, qty) in zip(commands, orders, strict=True):
-        flags = Flag.POST_ONLY if action in {Action.LIMIT, Action.AMEND} else 0
-        command[_PARTS] = (action, side, flags, order_id, price, qty, ts_ns)
+    for k, order in enumerate(orders):
+        flags = _POST_ONLY if order[0] in {_LIMIT, _AMEND} else 0
+        parts = (*order, ts_ns, flags, 0)
+        commands[k] = tuple([parts[place] for place in _PLACES])
     return commands
 
 
-def _level_orders(book: DepthRows, row: int, k: int, start: int = 0) -> list[_Order]:
-    """Put what stands at the levels of a side from `start` on into one order each."""
-    levels = zip(book.price_ticks[row, k, start:].tolist(), book.qty_lots[row, k, start:].tolist(), strict=True)
-    return [(Action.LIMIT, k + 1, _rest_id(k + 1, price), price, qty) for price, qty in levels if qty > 0]
+def _levels(book: DepthRows, row: int) -> list[list[_Level]]:
+    """List the levels of a row, bids and asks."""
+    sides = zip(book.price_ticks[row].tolist(), book.qty_lots[row].tolist(), strict=True)
+    return [[(price, qty) for price, qty in zip(prices, sizes, strict=True) if qty] for prices, sizes in sides]
 
 
-def _levels(book: DepthRows, row: int, ts_ns: int) -> Records:
+def _in_one_order(side: int, levels: list[_Level]) -> list[_Order]:
+    """Put what stands at each level into one order."""
+    return [(_LIMIT, side, _rest_id(side, price), price, qty) for price, qty in levels]
+
+
+def _anew(must: list[list[_Level]]) -> list[_Order]:
     """Make a row the whole book."""
-    clear: _Order = (Action.MASS_CANCEL, 0, 0, 0, 0)
-    return _commands(clear, *_level_orders(book, row, 0), *_level_orders(book, row, 1), ts_ns=ts_ns)
+    return [(_CLEAR, 0, 0, 0, 0), *_in_one_order(1, must[0]), *_in_one_order(2, must[1])]
 
 
 def _rest_id(side: int, price: int) -> int:

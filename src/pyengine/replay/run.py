@@ -49,6 +49,8 @@ class ReplayReport:
         Trades that the recording reports and the commands don't make.
     statuses : dict of str to int
         How many commands ended how, by the names of `Status` and `Reason`.
+    rejected : int
+        How many of them were rejected.
     state_hash : int
         Of the engine at the end.
     seconds : float
@@ -67,6 +69,7 @@ class ReplayReport:
     trades: Records = field(repr=False)
     prints: int
     statuses: dict[str, int]
+    rejected: int
     state_hash: int
     seconds: float
     engine_seconds: float
@@ -81,11 +84,6 @@ class ReplayReport:
     def engine_commands_per_s(self) -> float:
         """Commands a second of the time in the engine."""
         return self.commands / self.engine_seconds if self.engine_seconds else 0.0
-
-    @property
-    def rejected(self) -> int:
-        """Commands that were rejected."""
-        return sum(count for name, count in self.statuses.items() if name in Reason.__members__ and _is_rejection(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +176,7 @@ def replay(
         _seed(engine, tape)
     run = _Run(engine, tape, [*checks, *watch], progress)
     run.play(checks)
+    counts = np.bincount(np.concatenate([np.zeros(0, np.uint8), *run.statuses]), minlength=256)
     findings = [finding for check in checks if (finding := check.finish(run.moment)) is not None]
     return ReplayReport(
         name=tape.name,
@@ -187,7 +186,8 @@ def replay(
         seeded=seed,
         trades=np.concatenate([np.zeros(0, TRADE_DTYPE), *run.trades]),
         prints=0 if tape.prints is None else len(tape.prints),
-        statuses=_names(run.statuses),
+        statuses=_names(counts),
+        rejected=int(counts[FIRST_REJECTION:].sum()),
         state_hash=engine.state_hash(),
         seconds=perf_counter() - start,
         engine_seconds=run.engine_seconds,
@@ -275,7 +275,9 @@ def _seed(engine: Engine, tape: Tape) -> None:
     bad = status >= FIRST_REJECTION
     if bad.any():
         row = int(bad.argmax())
-        raise ReplayError(tape.name, "accepted", f"rejected: {Reason(int(status[row])).name}", subject=f"order {row + 1} of the seed")
+        raise ReplayError(
+            tape.name, "accepted", f"rejected: {Reason(int(status[row])).name}", subject=f"order {row + 1} of the seed"
+        )
 
 
 class _Run:
@@ -289,7 +291,7 @@ class _Run:
         self.events = 0
         self.engine_seconds = 0.0
         self.trades: list[Records] = []
-        self.statuses = np.zeros(256, np.int64)
+        self.statuses: list[NDArray[np.uint8]] = []
         self.told = perf_counter()
         points = [np.asarray(check.points, np.int64) for check in checks]
         owners = [np.full(len(of_one), k) for k, of_one in enumerate(points)]
@@ -328,7 +330,7 @@ class _Run:
         out = self.moment.engine.run(batch)
         self.engine_seconds += perf_counter() - start
         self.events += len(out.events)
-        self.statuses += np.bincount(out.status, minlength=256)
+        self.statuses.append(out.status)
         if len(trades := out.trades):
             self.trades.append(trades)
             for check in self.checks:
@@ -336,6 +338,8 @@ class _Run:
         self.moment.commands += len(batch)
         times = batch.columns[_TS_COLUMN] if isinstance(batch, Commands) else batch["ts_ns"]
         self.moment.ts_ns = int(times[-1])
+        for check in self.checks:
+            check.passed(self.moment)
         if self.progress is not None and start - self.told > _PROGRESS_S:
             self.told = start
             self.progress(self.moment.commands, self.tape.rows)
@@ -347,7 +351,3 @@ def _names(counts: NDArray[np.int64]) -> dict[str, int]:
         (Status(code) if code < FIRST_REJECTION else Reason(code)).name: int(counts[code])
         for code in np.flatnonzero(counts).tolist()
     }
-
-
-def _is_rejection(name: str) -> bool:
-    return Reason[name] >= FIRST_REJECTION

@@ -95,10 +95,8 @@ def _form_of_file(path: Path) -> str:
         return "commands"
     if name.endswith((".csv", ".txt")):
         header = csv_header(path)
-        if {"ts_event", "action", "order_id"} <= set(header) and "bid_px_00" not in header:
-            return "mbo"
-        if "action" in header:
-            return "commands"
+        if "action" in header and "bid_px_00" not in header:
+            return "mbo" if "ts_event" in header else "commands"
         if len(header) == 6 and _is_number(header[0]):
             return "lobster"
     expected = "a folder, .dbn, .parquet, .npz, or CSV of commands, market-by-order records or LOBSTER messages"

@@ -14,7 +14,7 @@ from pyengine.instrument import Instrument
 from pyengine.records import Records
 
 if TYPE_CHECKING:
-    import pyengine
+    from pyengine.engine import Engine
     from pyengine.replay.checks import Check
 
 BATCH_ROWS = 1 << 18
@@ -82,7 +82,7 @@ class Tape(Protocol):
     def prints(self) -> Prints | None:
         """Trades that the recording reports and the commands don't make."""
 
-    def batches(self, engine: pyengine.Engine, checks: Sequence[Check]) -> Iterator[Batch]:
+    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:
         """Give the commands, for a replay that has these checks.
 
         A batch has been run when the next one is asked for, so a tape may look at the book in between, and compare it.
@@ -109,7 +109,7 @@ class PlainTape:
         """Number of commands."""
         return len(self.commands)
 
-    def batches(self, engine: pyengine.Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  no look at the book
+    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  no look at the book
         """Give the commands, `BATCH_ROWS` at a time."""
         return batches_of(self.commands)
 

@@ -1,0 +1,16 @@
+"""The group of commands. A further one is a module with a click command, and one more `add_command` here."""
+
+from __future__ import annotations
+
+import click
+
+from pyengine.cli.replay import replay_command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="pyengine", prog_name="pyengine")
+def commands() -> None:
+    """A price-time priority matching engine."""
+
+
+commands.add_command(replay_command)
