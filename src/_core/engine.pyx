@@ -726,7 +726,7 @@ cdef class Book:
             room = n
         for i in range(2):
             if n and (wanted == 0 or wanted == <uint64_t>i + 1):
-                done += view_orders(s, self.index, i, <OrderRecord*>&view[0] + done, NULL)
+                done = view_orders(s, self.index, i, <OrderRecord*>&view[0], done, NULL)
         return answer[:n]
 
     def state_hash(self):

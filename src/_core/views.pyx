@@ -27,33 +27,32 @@ cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limi
     return n
 
 
-cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* into, uint32_t* positions) noexcept nogil:
-    """Write all orders of a side in price-time order; returns how many. O(orders).
+cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* into, uint64_t done, uint32_t* places) noexcept nogil:
+    """Write all orders of a side in price-time order behind the first `done` rows; returns the rows there are now. O(orders).
 
-    `positions`, unless NULL, gets the place in `into` at each order's slab index.
+    `places`, unless NULL, gets at each order's slab index its row.
     """
     cdef const Ladder* l = &s.books[book].sides[side]
     cdef uint32_t level = l.best_level, index
     cdef const Level* v
     cdef const Order* o
-    cdef uint64_t n = 0
     while level != 0:
         v = &s.pool.levels[level]
         index = v.head
         while index != 0:
             o = &s.orders[index]
-            into[n].order_id = o.id
-            into[n].price_ticks = v.price_ticks
-            into[n].qty_lots = o.qty_lots
-            into[n].user = o.user
-            into[n].side = side + 1
-            into[n].unused[0] = into[n].unused[1] = into[n].unused[2] = 0
-            if positions != NULL:
-                positions[index] = <uint32_t>n
-            n += 1
+            into[done].order_id = o.id
+            into[done].price_ticks = v.price_ticks
+            into[done].qty_lots = o.qty_lots
+            into[done].user = o.user
+            into[done].side = side + 1
+            into[done].unused[0] = into[done].unused[1] = into[done].unused[2] = 0
+            if places != NULL:
+                places[index] = <uint32_t>done
+            done += 1
             index = o.next
         level = ladder_next(&s.pool, l, ladder_key(l, v.price_ticks))
-    return n
+    return done
 
 
 cdef inline uint64_t mixed(uint64_t h, uint64_t x) noexcept nogil:

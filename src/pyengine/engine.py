@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from pyengine.records import (
     Side,
     TimeInForce,
 )
+from pyengine.snapshot import restore_snapshot, take_snapshot
 
 
 class Run:
@@ -267,6 +268,27 @@ class Engine(EngineCore):
             For messages.
         """
         return Consumer(self, required, name)
+
+    def snapshot(self) -> bytes:
+        """Write the whole state as bytes; see `pyengine.snapshot`. O(everything)."""
+        return take_snapshot(self)
+
+    @classmethod
+    def restore(cls, data: bytes | bytearray | memoryview, **options: Any) -> Self:
+        """Make an engine from a snapshot; it goes on exactly where the other one was, with an equal `state_hash`.
+
+        Parameters
+        ----------
+        data : bytes-like
+        **options
+            Keyword arguments of `Engine`, such as `ring_capacity`.
+
+        Raises
+        ------
+        SnapshotError
+            The bytes are no snapshot, of a later version, cut short or changed.
+        """
+        return restore_snapshot(data, cls, **options)
 
     def _user(self, user: str | int | None) -> int:
         if user is None:

@@ -8,11 +8,11 @@ from typing import Any
 from pyengine.errors import PyengineError
 
 
-class MissingExtra(PyengineError, ImportError):
+class MissingExtraError(PyengineError, ImportError):
     """A library that this part of the package needs isn't installed; the text names the extra that brings it."""
 
 
-def require(module: str, extra: str) -> Any:
+def require(module: str, extra: str) -> Any:  # noqa: ANN401  a module, and untyped ones too
     """Import an optional library, or say which extra brings it.
 
     Parameters
@@ -28,7 +28,7 @@ def require(module: str, extra: str) -> Any:
 
     Raises
     ------
-    MissingExtra
+    MissingExtraError
         The library isn't installed.
     """
     try:
@@ -38,4 +38,4 @@ def require(module: str, extra: str) -> Any:
         if error.name is None or error.name.partition(".")[0] != library:
             raise
         message = f"{library} must be installed for this: pip install 'pyengine[{extra}]'"
-        raise MissingExtra(message) from error
+        raise MissingExtraError(message) from error

@@ -53,8 +53,8 @@ class BestPrices(Check):
     def look(self, moment: Moment, index: int) -> None:  # noqa: ARG002  every point is looked at alike
         """Note the best prices. O(1)."""
         book = moment.engine.books[self.instrument]
-        sides = (book.best_bid(), book.best_ask())
-        self._rows.append((moment.ts_ns, *(np.nan if best is None else float(best[0]) for best in sides)))
+        bid, ask = (np.nan if best is None else float(best[0]) for best in (book.best_bid(), book.best_ask()))
+        self._rows.append((moment.ts_ns, bid, ask))
 
     def passed(self, moment: Moment) -> None:
         """Note the best prices after every 16th batch, where the number of commands wasn't known."""
@@ -100,7 +100,7 @@ def draw_replay(
 
     Raises
     ------
-    MissingExtra
+    MissingExtraError
         matplotlib isn't installed.
     """
     figure = require("matplotlib.figure", "plot").Figure(figsize=_INCHES, dpi=_DPI, layout="constrained")
@@ -135,7 +135,9 @@ def _draw_trades(axes: Any, traded: Instrument, columns: tuple[Any, ...], best: 
         times, bids, asks = best.columns()
         moments = times.view("datetime64[ns]")
         for values, colour, label in ((asks, SELL_COLOUR, "best ask"), (bids, BUY_COLOUR, "best bid")):
-            axes.plot(moments, values * tick, color=colour, lw=0.9, alpha=0.8, drawstyle="steps-post", label=label, zorder=1)
+            axes.plot(
+                moments, values * tick, color=colour, lw=0.9, alpha=0.8, drawstyle="steps-post", label=label, zorder=1
+            )
     area = 10 + 220 * qty / max(float(qty.max(initial=1)), 1.0)
     kinds = (
         (Side.BUY, BUY_COLOUR, "buyer took"),
@@ -219,4 +221,6 @@ def _time_label(ts_ns: Any) -> str:
     if not len(ts_ns):
         return "time"
     first = ts_ns[:1].astype("datetime64[ns]")[0]
-    return "time after midnight" if int(ts_ns[-1]) < _DAY_NS else f"time (UTC), {np.datetime_as_string(first, unit='D')}"
+    return (
+        "time after midnight" if int(ts_ns[-1]) < _DAY_NS else f"time (UTC), {np.datetime_as_string(first, unit='D')}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pyengine.optional import MissingExtra, require
+from pyengine.optional import MissingExtraError, require
 
 
 def main() -> None:
@@ -18,8 +18,8 @@ def main() -> None:
     try:
         for library in ("click", "rich"):
             require(library, "cli")
-    except MissingExtra as error:
-        print(f"pyengine: {error}", file=sys.stderr)
+    except MissingExtraError as error:
+        print(f"pyengine: {error}", file=sys.stderr)  # noqa: T201  this is the command line
         raise SystemExit(2) from None
     from pyengine.cli.commands import commands  # noqa: PLC0415  not importable without the extra
 

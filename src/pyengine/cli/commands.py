@@ -10,7 +10,7 @@ from pyengine.cli.replay import replay_command
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="pyengine", prog_name="pyengine")
 def commands() -> None:
-    """A price-time priority matching engine."""
+    """Run a price-time priority matching engine from the command line."""
 
 
 commands.add_command(replay_command)

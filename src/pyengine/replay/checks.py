@@ -104,7 +104,7 @@ class Check:
     def passed(self, moment: Moment) -> None:
         """Take note that some more commands were run; between the points these are as many as the tape gives at a time."""
 
-    def finish(self, moment: Moment) -> Finding | None:
+    def finish(self, moment: Moment) -> Finding | None:  # noqa: ARG002  for those that override it
         """Say what was found; None if the check was only there to watch."""
         return None
 
@@ -279,7 +279,9 @@ class FillsCheck(Check):
         never did.
     """
 
-    def __init__(self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "recorded fills") -> None:
+    def __init__(
+        self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "recorded fills"
+    ) -> None:
         super().__init__(label, np.concatenate([before, after]))
         self._order_id, self._qty_lots, self._after = order_id, qty_lots, after
         self._open: dict[int, int] = {}

@@ -99,7 +99,8 @@ def write_trades(
     ----------
     path, instruments
         As for `write_commands`.
-    trades : array of TRADE_DTYPE
+    trades : array of TRADE_DTYPE, shape (n,)
+        In order.
     sources : ndarray, optional
         Which recording each trade is of, as the column ``source``.
     """
@@ -118,7 +119,8 @@ def _by_name(commands: Commands) -> dict[str, Ints]:
 def _write_columns(path: Path, columns: Mapping[str, Ints], instruments: Sequence[Instrument], always: str) -> None:
     kept = {name: values for name, values in columns.items() if name == always or values.any()}
     described = [
-        {"symbol": one.symbol, "tick_size": f"{one.tick_size:f}", "lot_size": f"{one.lot_size:f}"} for one in instruments
+        {"symbol": one.symbol, "tick_size": f"{one.tick_size:f}", "lot_size": f"{one.lot_size:f}"}
+        for one in instruments
     ]
     write_table(path, kept, note={"instruments": described} if described else None)
 

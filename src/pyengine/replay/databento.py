@@ -102,14 +102,7 @@ def mbo_tape(path: Path, *, expected: Path | None = None, instrument: Instrument
         A file is damaged, lacks columns, or isn't consistent.
     """
     rows = _read_dbn(path) if bare_name(path).endswith(".dbn") else _read_csv(path)
-    ids, numbers = np.unique(rows["instrument_id"], return_inverse=True)
-    if instrument is not None and len(ids) != 1:
-        raise ReplayError(path, "of one instrument, as one was given", f"of {len(ids)}", subject="recording")
-    prices = [_order_prices(rows, number, numbers) for number in range(len(ids))]
-    ticks = np.array([_tick(path, of_one, instrument) for of_one in prices], np.int64)
-    symbols = [rows.symbols.get(int(key), str(key)) for key in ids]
-    described = zip(symbols, prices, ticks.tolist(), strict=True)
-    instruments = [instrument or _instrument(symbol, of_one, tick) for symbol, of_one, tick in described]
+    instruments, ticks, numbers = _instruments(path, rows, instrument)
     is_trade = rows["action"] == _TRADE
     events = BookEvents(
         op=np.where(is_trade, Op.NOTHING, rows["action"]),
@@ -127,8 +120,9 @@ def mbo_tape(path: Path, *, expected: Path | None = None, instrument: Instrument
     expectations = _fills(events, mapped)
     book = expected or _beside(path)
     if book is not None:
-        if len(ids) != 1:
-            raise ReplayError(path, "of one instrument, to be compared with levels", f"of {len(ids)}", subject="recording")
+        if len(instruments) != 1:
+            found = f"of {len(instruments)}"
+            raise ReplayError(path, "of one instrument, to be compared with levels", found, subject="recording")
         depth, points = _expected_depth(path, book, rows, mapped.run_after, int(ticks[0]))
         expectations.append(lambda: DepthCheck(depth, points, label="book after each event"))
     return PlainTape(path.name, instruments, mapped.commands, prints=prints, expectations=expectations)
@@ -174,7 +168,7 @@ def _mbo_records(path: Path, raw: bytes, start: int) -> NDArray[np.void]:
         records = np.frombuffer(raw, dtype, offset=start)
         if ((records["length"] == words) & (records["rtype"] == _MBO_RTYPE)).all():
             return records
-    found = []
+    found: list[bytes] = []
     at = start
     while at < end:
         length = 4 * raw[at]
@@ -190,9 +184,10 @@ def _mbo_records(path: Path, raw: bytes, start: int) -> NDArray[np.void]:
 
 def _record_dtype(words: int) -> np.dtype[np.void]:
     """Describe a record; one with the gateway's time appended is longer."""
-    names, formats, offsets = zip(*_MBO_FIELDS, strict=True)
-    spec: dict[str, Any] = {"names": names, "formats": formats, "offsets": offsets, "itemsize": 4 * words}
-    return np.dtype(spec)
+    names, formats, offsets = (list(part) for part in zip(*_MBO_FIELDS, strict=True))
+    spec: Any = {"names": names, "formats": formats, "offsets": offsets, "itemsize": 4 * words}
+    dtype: np.dtype[np.void] = np.dtype(spec)
+    return dtype
 
 
 def _letters(path: Path, name: str, records: NDArray[np.void], codes: Mapping[str, int]) -> Ints:
@@ -200,7 +195,7 @@ def _letters(path: Path, name: str, records: NDArray[np.void], codes: Mapping[st
     table = np.full(256, 255, np.uint8)
     for letter, code in codes.items():
         table[ord(letter)] = code
-    values = table[records[name]]
+    values: Ints = table[records[name]]
     bad = values == 255
     if bad.any():
         row = int(bad.argmax())
@@ -220,29 +215,35 @@ def _symbols(metadata: Any) -> dict[int, str]:
     return symbols
 
 
-def _order_prices(rows: _Recording, number: int, numbers: Ints) -> Ints:
-    """Select the prices of an instrument's orders, in billionths; trades may be off the grid."""
-    priced = (rows["action"] == Op.ADD) | (rows["action"] == Op.CHANGE)
-    return rows["price"][priced & (numbers == number)]
-
-
-def _tick(path: Path, prices: Ints, instrument: Instrument | None) -> int:
-    """Find the tick of an instrument, in billionths."""
-    common = int(np.gcd.reduce(prices)) if len(prices) else 1
+def _instruments(path: Path, rows: _Recording, instrument: Instrument | None) -> tuple[list[Instrument], Ints, Ints]:
+    """Describe the instruments; give with them each one's tick in billionths, and each row's instrument number."""
+    ids, numbers = np.unique(rows["instrument_id"], return_inverse=True)
+    ticks, lowest = np.ones(len(ids), np.int64), np.ones(len(ids), np.int64)
+    # Only orders have prices on the grid; trades may be off it.
+    priced = np.flatnonzero((rows["action"] == Op.ADD) | (rows["action"] == Op.CHANGE))
+    priced = priced[np.argsort(numbers[priced], kind="stable")]
+    if len(priced):
+        with_orders, starts = np.unique(numbers[priced], return_index=True)
+        prices = rows["price"][priced]
+        ticks[with_orders] = np.maximum(np.gcd.reduceat(prices, starts), 1)
+        lowest[with_orders] = np.minimum.reduceat(prices, starts)
     if instrument is None:
-        return common or 1
-    tick = int(instrument.tick_size.scaleb(_PLACES))
-    if tick < 1 or common % tick:
-        expected, found = f"multiples of the tick size {instrument.tick_size:f}", f"multiples of {common} billionths"
-        raise ReplayError(path, expected, found, column="price")
-    return tick
+        symbols = [rows.symbols.get(int(key), str(key)) for key in ids]
+        described = zip(symbols, ticks.tolist(), (lowest // ticks).tolist(), strict=True)
+        return [_instrument(*one) for one in described], ticks, numbers
+    if len(ids) > 1:
+        raise ReplayError(path, "of one instrument, as one was given", f"of {len(ids)}", subject="recording")
+    given = int(instrument.tick_size.scaleb(_PLACES))
+    if given < 1 or (ticks % given).any():
+        expected = f"multiples of the tick size {instrument.tick_size:f}"
+        raise ReplayError(path, expected, f"multiples of {ticks.sum()} billionths", column="price")
+    return [instrument], np.array([given]), numbers
 
 
-def _instrument(symbol: str, prices: Ints, tick: int) -> Instrument:
-    """Describe an instrument by its recording; prices below one tick are allowed where they occur."""
+def _instrument(symbol: str, tick: int, lowest_ticks: int) -> Instrument:
+    """Describe one instrument; prices below one tick are allowed where they occur."""
     tick_size = Number(tick).scaleb(-_PLACES).normalize()
-    lowest = int(prices.min(initial=tick)) // tick
-    return Instrument(symbol, tick_size, 1, min_price=lowest * tick_size if lowest < 1 else None)
+    return Instrument(symbol, tick_size, 1, min_price=lowest_ticks * tick_size if lowest_ticks < 1 else None)
 
 
 def _fills(events: BookEvents, mapped: Mapped) -> list[Callable[[], Check]]:
@@ -297,7 +298,9 @@ def _align(path: Path, book: Path, rows: _Recording, table: Mapping[str, Ints]) 
             raise ReplayError(book, f"an event of {path.name}", "not among the next ones", row=row + 1) from None
         end = at
         if key[2] == _TRADE:
-            while end + 1 < len(events) and events[end + 1][:2] == key[:2] and events[end + 1][2] in {Op.FILL, Op.REDUCE}:
+            while (
+                end + 1 < len(events) and events[end + 1][:2] == key[:2] and events[end + 1][2] in {Op.FILL, Op.REDUCE}
+            ):
                 end += 1
         found[row] = end
     return found

@@ -128,16 +128,21 @@ def _by_order(events: BookEvents) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     several = len(events) > 0 and bool((events.instrument != events.instrument[0]).any())
     keys = (events.order_id[rows], events.instrument[rows]) if several else (events.order_id[rows],)
     rows = rows[np.lexsort(keys)]
-    clears = np.zeros(len(events), np.int64)
-    for instrument in np.unique(events.instrument[events.op == Op.CLEAR]):
-        here = events.instrument == instrument
-        clears[here] = np.cumsum(events.op[here] == Op.CLEAR)
+    clears = _clears_so_far(events)
     starts = np.ones(len(rows), bool)
     starts[1:] = False
     for column in (events.order_id, events.instrument, clears):
         values = column[rows]
         starts[1:] |= values[1:] != values[:-1]
     return rows, starts
+
+
+def _clears_so_far(events: BookEvents) -> NDArray[np.int64]:
+    """Count for each row the clears of its instrument up to there; counts of different instruments don't compare."""
+    by_instrument = np.argsort(events.instrument, kind="stable")
+    clears = np.zeros(len(events), np.int64)
+    clears[by_instrument] = np.cumsum(events.op[by_instrument] == Op.CLEAR)
+    return clears
 
 
 def _next_change(count: int, rows: Ints, op: Ints, new_order: NDArray[np.bool_]) -> NDArray[np.int64]:

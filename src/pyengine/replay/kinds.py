@@ -166,6 +166,7 @@ class Word:
     """Short text, kept as bytes; at most `width` of them."""
 
     width: int = 64
+    dtype: str = "S1"
 
     @property
     def expected(self) -> str:

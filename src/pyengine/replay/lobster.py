@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pyengine.instrument import Instrument
 from pyengine.records import COMMAND_DTYPE, Action, Flag, Records, Side
 from pyengine.replay.checks import Check, DepthRows, Finding, Moment
-from pyengine.replay.compression import bare_name
 from pyengine.replay.errors import ReplayError
 from pyengine.replay.feed import BookEvents, Op, map_events
 from pyengine.replay.kinds import Code, Decimal, Integer, Ints, Kind
@@ -215,7 +213,9 @@ class LobsterCheck(Check):
     def finish(self, moment: Moment) -> Finding:  # noqa: ARG002  all rows have been seen
         """Say what was found."""
         levels = "1 level" if self.levels == 1 else f"{self.levels} levels"
-        return Finding(self.label, "rows", self.rows, self.matched, self.difference, f"{levels} a side, prices and sizes")
+        return Finding(
+            self.label, "rows", self.rows, self.matched, self.difference, f"{levels} a side, prices and sizes"
+        )
 
 
 def _commands(*orders: _Order, ts_ns: int) -> Records:
@@ -245,5 +245,5 @@ def _anew(must: list[list[_Level]]) -> list[_Order]:
 
 
 def _rest_id(side: int, price: int) -> int:
-    """Number the order that stands for what was at a price before its orders were known."""
+    """Make the id of the order that stands for what was at a price before its orders were known."""
     return _REST | price << 2 | side

@@ -17,7 +17,7 @@ from pyengine.commands import Commands
 from pyengine.engine import Engine
 from pyengine.instrument import Instrument
 from pyengine.records import COMMAND_DTYPE, FIRST_REJECTION, TRADE_DTYPE, Reason, Records, Status
-from pyengine.replay.checks import Check, Finding, Moment, Verification
+from pyengine.replay.checks import Check, Moment, Verification
 from pyengine.replay.errors import ReplayError
 from pyengine.replay.sources import Source, open_tape
 from pyengine.replay.tape import Batch, Tape
@@ -117,7 +117,7 @@ class ManyReport:
 
     def trades(self) -> Records:
         """Join the trades of all replays, in order. O(trades)."""
-        return np.concatenate([np.zeros(0, TRADE_DTYPE), *(report.trades for report in self.reports)])
+        return _joined([report.trades for report in self.reports])
 
     def sources(self) -> NDArray[np.uint32]:
         """Say for each of `trades` which replay it is of, counted from 0."""
@@ -184,7 +184,7 @@ def replay(
         commands=run.moment.commands,
         events=run.events,
         seeded=seed,
-        trades=np.concatenate([np.zeros(0, TRADE_DTYPE), *run.trades]),
+        trades=_joined(run.trades),
         prints=0 if tape.prints is None else len(tape.prints),
         statuses=_names(counts),
         rejected=int(counts[FIRST_REJECTION:].sum()),
@@ -299,7 +299,9 @@ class _Run:
         all_points = np.concatenate([np.zeros(0, np.int64), *points])
         order = np.argsort(all_points, kind="stable")
         order = order[all_points[order] >= 0]
-        columns = [np.concatenate([np.zeros(0, np.int64), *lists])[order].tolist() for lists in (points, owners, indices)]
+        columns = [
+            np.concatenate([np.zeros(0, np.int64), *lists])[order].tolist() for lists in (points, owners, indices)
+        ]
         self.agenda: list[tuple[int, int, int]] = list(zip(*columns, strict=True))
         self.agenda.reverse()  # so that the next one is popped off the end
 
@@ -343,6 +345,12 @@ class _Run:
         if self.progress is not None and start - self.told > _PROGRESS_S:
             self.told = start
             self.progress(self.moment.commands, self.tape.rows)
+
+
+def _joined(parts: Sequence[Records]) -> Records:
+    """Join arrays of trades; as plain words, since NumPy copies records field by field."""
+    words = [np.zeros(0, np.uint64), *(np.ascontiguousarray(part).view(np.uint64) for part in parts)]
+    return np.concatenate(words).view(TRADE_DTYPE)
 
 
 def _names(counts: NDArray[np.int64]) -> dict[str, int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyengine.replay.checks import Check
 
 BATCH_ROWS = 1 << 18
-"""Commands that are run at a time: enough to hide the cost of a call, few enough to stay in the caches and to show progress."""
+"""Commands run at a time: enough to hide the cost of a call, few enough to stay in the caches and to show progress."""
 
 
 Batch: TypeAlias = Commands | Records

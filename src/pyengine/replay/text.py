@@ -71,11 +71,7 @@ def read_csv(
             missing = [name for name in schema if name not in names]
             if missing:
                 raise ReplayError(path, f"there, beside {', '.join(names)}", "missing", column=missing[0])
-            parts = {
-                name: [np.zeros(0, kinds[name].dtype if hasattr(kinds[name], "dtype") else "S1")]
-                for name in kinds
-                if name in names
-            }
+            parts = {name: [np.zeros(0, kind.dtype)] for name, kind in kinds.items() if name in names}
         rows += _read_block(path, text, rows, list(names), kinds, parts)
     if not parts:
         raise ReplayError(path, "a header line" if not names else "at least one row", "an empty file")

@@ -1,0 +1,136 @@
+"""Snapshots: an engine as bytes and back.
+
+    magic "PYENSNAP" | version u32 | header length u32 | header, JSON | arrays | BLAKE2b-128 of everything before
+
+The header names instruments and users, and gives the length of each array; all numbers are little-endian.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from pyengine._core.snapshot import dump, load
+from pyengine.errors import FieldTypeError, SnapshotError
+from pyengine.instrument import Instrument
+from pyengine.records import ORDER_STATE_DTYPE
+
+if TYPE_CHECKING:
+    from pyengine.engine import Engine
+
+AnyEngine = TypeVar("AnyEngine", bound="Engine")
+MAGIC = b"PYENSNAP"
+VERSION = 1
+_PREFIX = struct.Struct("<8sII")
+_DIGEST_BYTES = 16
+_ARRAYS: tuple[tuple[str, Any], ...] = (
+    ("book_orders", np.dtype("<u4")),
+    ("orders", ORDER_STATE_DTYPE),
+    ("user_modes", np.dtype("u1")),
+    ("user_orders", np.dtype("<u4")),
+    ("entries", np.dtype("<u4")),
+)
+
+
+def take_snapshot(engine: Engine) -> bytes:
+    """Write the whole state of an engine: books with their queues, users, counters. O(everything).
+
+    Equal states give equal bytes. The event ring, consumers and stores aren't part of it.
+    """
+    counters, *arrays = dump(engine)
+    header = {
+        "counters": counters,
+        "instruments": [_described(instrument) for instrument in engine.instruments],
+        "users": [engine.user_name(number) for number in range(1, len(arrays[2]))],
+        "rows": {name: len(array) for (name, _), array in zip(_ARRAYS, arrays, strict=True)},
+        "state_hash": engine.state_hash(),
+    }
+    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+    parts = [_PREFIX.pack(MAGIC, VERSION, len(text)), text]
+    parts += [array.astype(dtype, copy=False).tobytes() for (_, dtype), array in zip(_ARRAYS, arrays, strict=True)]
+    body = b"".join(parts)
+    return body + hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
+
+
+def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine], **options: Any) -> AnyEngine:
+    """Make an engine from a snapshot; it goes on exactly where the other one was.
+
+    Parameters
+    ----------
+    data : bytes-like
+        From `take_snapshot`.
+    make : type
+        The engine's class.
+    **options
+        Keyword arguments of `Engine`, such as `ring_capacity`; instruments and the self-trade mode come from the snapshot.
+
+    Raises
+    ------
+    SnapshotError
+        The bytes are no snapshot, of a later version, cut short or changed.
+    """
+    try:
+        raw = memoryview(data).cast("B")
+    except TypeError:
+        raise FieldTypeError("data", data, "bytes") from None
+    header, arrays = _read(raw)
+    engine = make(**options)
+    try:
+        for entry in header["instruments"]:
+            engine.add_instrument(_instrument(entry))
+        for number, name in enumerate(header["users"], start=1):
+            if engine.user(name) != number:
+                raise SnapshotError(f"user {name!r} must be number {number}")
+        load(engine, header["counters"], *arrays)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, SnapshotError):
+            raise
+        raise SnapshotError(f"the snapshot's header must describe an engine: {error}") from error
+    if engine.state_hash() != header["state_hash"]:
+        raise SnapshotError(f"the state hash must be {header['state_hash']}, was {engine.state_hash()}")
+    return engine
+
+
+def _read(raw: memoryview) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
+    """Check the frame and take it apart."""
+    if len(raw) < _PREFIX.size + _DIGEST_BYTES:
+        raise SnapshotError(f"a snapshot must have at least {_PREFIX.size + _DIGEST_BYTES} bytes, had {len(raw)}")
+    magic, version, header_bytes = _PREFIX.unpack_from(raw)
+    if magic != MAGIC:
+        raise SnapshotError(f"a snapshot must start with {MAGIC!r}, was {magic!r}")
+    if version != VERSION:
+        raise SnapshotError(f"the snapshot's version must be {VERSION}, was {version}")
+    body = raw[:-_DIGEST_BYTES]
+    if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != raw[-_DIGEST_BYTES:]:
+        raise SnapshotError("the snapshot's digest doesn't match: it was cut short or changed")
+    at = _PREFIX.size + header_bytes
+    try:
+        header = json.loads(bytes(body[_PREFIX.size : at]))
+        rows = [int(header["rows"][name]) for name, _ in _ARRAYS]
+        arrays = []
+        for (_, dtype), count in zip(_ARRAYS, rows, strict=True):
+            arrays.append(np.frombuffer(body[at : at + count * dtype.itemsize], dtype) if count else np.empty(0, dtype))
+            at += count * dtype.itemsize
+    except (KeyError, TypeError, ValueError) as error:
+        raise SnapshotError(f"the snapshot's header must describe its arrays: {error}") from error
+    if at != len(body):
+        raise SnapshotError(f"the snapshot must have {at + _DIGEST_BYTES} bytes, had {len(raw)}")
+    return header, arrays
+
+
+def _described(instrument: Instrument) -> dict[str, str]:
+    return {
+        "symbol": instrument.symbol,
+        **{name: str(getattr(instrument, name)) for name in ("tick_size", "lot_size")},
+        **{name: str(getattr(instrument, name)) for name in ("min_price", "max_price", "min_qty", "max_qty")},
+    }
+
+
+def _instrument(entry: dict[str, str]) -> Instrument:
+    symbol, tick_size, lot_size = entry["symbol"], entry["tick_size"], entry["lot_size"]
+    limits: dict[str, Any] = {name: entry[name] for name in ("min_price", "max_price", "min_qty", "max_qty")}
+    return Instrument(symbol, tick_size, lot_size, **limits)
