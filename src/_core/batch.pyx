@@ -9,9 +9,9 @@ from pyengine._core.port cimport (
     pye_alloc, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
     pye_unlikely,
 )
-from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, TRADE, Command, Event
+from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, OUT_OF_MEMORY, RING_FULL, TRADE, Command, Event
 from pyengine._core.ring cimport PUBLISH_EVERY, ring_publish, ring_room
-from pyengine._core.state cimport Order, State, state_collect
+from pyengine._core.state cimport Collector, Order, State, state_collect, state_keep
 
 cdef enum:
     WARM_BLOCKS = 4
@@ -206,8 +206,31 @@ cdef inline void touch_neighbours(const State* s, uint32_t index) noexcept nogil
         pye_prefetch_write(&s.links[index])
 
 
+cdef int run_oversized(State* s, const Command* c) noexcept nogil:
+    """Run a command that makes more events than the ring holds, while nobody has to read them all."""
+    cdef Event* events = <Event*>pye_alloc(BLOCK * sizeof(Event))
+    cdef Collector collector
+    cdef Collector whole
+    cdef int status
+    if events == NULL:
+        return OUT_OF_MEMORY
+    state_collect(s)
+    collector = s.collector
+    begin_linear(s, events, BLOCK)
+    status = matching_execute(s, c)
+    end_linear(s)
+    whole = s.collector
+    s.collector = collector
+    if collector.keep:
+        state_keep(s, whole.events, whole.count)
+    pye_free(whole.events, whole.capacity * sizeof(Event))
+    return status
+
+
 cdef inline uint8_t run_one(State* s, const Command* c) noexcept nogil:
     cdef int status = matching_execute(s, c)
+    if pye_unlikely(status == RING_FULL) and s.ring.required == 0:
+        status = run_oversized(s, c)
     if pye_unlikely(status >= FIRST_REJECTION):
         status = matching_reject(s, c, status)
     return <uint8_t>status

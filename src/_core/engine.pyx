@@ -3,7 +3,7 @@
 cimport cython
 from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident, PyThread_release_lock,
-    WAIT_LOCK,
+    NOWAIT_LOCK, WAIT_LOCK,
 )
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -86,7 +86,8 @@ cdef class EngineCore:
                 raise EngineBusy("the engine can't be called from within its own call")
             with nogil:
                 PyThread_acquire_lock(self.lock, WAIT_LOCK)
-                PyThread_release_lock(self.lock)
+            # Released only now, with the GIL: the next run has to queue, or it would starve whoever waits here.
+            PyThread_release_lock(self.lock)
         if self.closed:
             raise EngineClosed("the engine is closed")
         return 0
@@ -94,7 +95,12 @@ cdef class EngineCore:
     cdef int begin_unlocked(self) except -1:
         """Become the one call that may run without the GIL."""
         self.enter()
-        PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
+            with nogil:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+            if self.closed:
+                PyThread_release_lock(self.lock)
+                raise EngineClosed("the engine is closed")
         self.busy = True
         self.owner = PyThread_get_thread_ident()
         return 0
@@ -413,13 +419,16 @@ cdef class EngineCore:
         -------
         (EventBuffer or None, ndarray of uint8)
         """
-        cdef CommandTable table = CommandTable(commands)
+        cdef CommandTable table
         cdef State* s = self.state
-        cdef uint64_t rows = table.table.rows, done = 0, capacity = 0
+        cdef uint64_t rows, done = 0, capacity = 0
         cdef Event* block = NULL
         cdef uint8_t* status
         cdef bint alone
         cdef uint8_t[::1] statuses
+        self.enter()
+        table = CommandTable(commands)
+        rows = table.table.rows
         answer = np.zeros(rows, np.uint8)
         statuses = answer
         status = &statuses[0] if rows else NULL
@@ -437,6 +446,7 @@ cdef class EngineCore:
             s.impatient = False
             s.out.kept = s.out.seq
             s.collector.keep = events
+            s.collector.lost = False
             s.collector.count = 0
             if events and alone:
                 begin_linear(s, block, capacity)
@@ -452,6 +462,9 @@ cdef class EngineCore:
         self.end_unlocked()
         if not events:
             return None, answer
+        if s.collector.lost:
+            give_warm(s.collector.events, s.collector.capacity)
+            raise MemoryError("the commands were run, but there was no memory for all of their events")
         return buffer_of(s.collector.events, s.collector.capacity, s.collector.count), answer
 
     # --- state --------------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ ctypedef struct Collector:         # takes events out of the output, in order, o
     uint64_t capacity
     bint linear                    # the output writes straight into `events`
     bint keep                      # this call wants its events in `events`
+    bint lost                      # there was no memory to keep some
 
 ctypedef struct Outcome:           # of the last command
     uint64_t order_id
@@ -104,6 +105,7 @@ cdef int state_add_user(State* s) noexcept nogil
 cdef int state_reserve(State* s, uint64_t orders) noexcept nogil
 cdef int state_make_room(State* s, uint64_t need) noexcept nogil
 cdef void state_collect(State* s) noexcept nogil
+cdef void state_keep(State* s, const Event* events, uint64_t n) noexcept nogil
 cdef uint64_t state_bytes(const State* s) noexcept nogil
 
 

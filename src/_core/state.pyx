@@ -174,6 +174,16 @@ cdef int collector_grow(Collector* c, uint64_t need) noexcept nogil:
     return 0
 
 
+cdef void state_keep(State* s, const Event* events, uint64_t n) noexcept nogil:
+    """Append events to the run's array, or note that there is no memory for them."""
+    cdef Collector* c = &s.collector
+    if c.count + n > c.capacity and collector_grow(c, n) != 0:
+        c.lost = True
+        return
+    memcpy(c.events + c.count, events, n * sizeof(Event))
+    c.count += n
+
+
 cdef void collect_span(State* s, const Event* events, uint64_t n) noexcept nogil:
     cdef Collector* c = &s.collector
     if c.order_sink != NULL:
@@ -181,8 +191,7 @@ cdef void collect_span(State* s, const Event* events, uint64_t n) noexcept nogil
     if c.trade_sink != NULL:
         c.trade_sink(c.trade_target, events, n)
     if c.keep and not c.linear:
-        memcpy(c.events + c.count, events, n * sizeof(Event))
-        c.count += n
+        state_keep(s, events, n)
 
 
 cdef void state_collect(State* s) noexcept nogil:
@@ -219,8 +228,8 @@ cdef int state_make_room(State* s, uint64_t need) noexcept nogil:
     state_collect(s)
     if s.collector.linear:
         return make_linear_room(s, need)
-    if s.collector.keep and s.collector.count + max(need, s.ring.capacity) > s.collector.capacity:
-        if collector_grow(&s.collector, max(need, s.ring.capacity)) != 0:
+    if s.collector.keep and s.collector.count + s.ring.capacity > s.collector.capacity:
+        if collector_grow(&s.collector, s.ring.capacity) != 0:
             return OUT_OF_MEMORY
     ring_publish(s.ring, s.out.seq)
     s.out.published = s.out.seq

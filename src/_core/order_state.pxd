@@ -1,0 +1,107 @@
+"""All orders of a store in plain memory: records in a slab, found by id, and threaded on three kinds of lists.
+
+      ids ──► nodes[i]                         heads[h]: one list per user, one per instrument and side
+              ├ order       96 bytes           ├ first, last, count
+              ├ user list   all of a user      └ active: side lists that aren't empty, per side
+              └ list        open: its side's, in order of entry · finished: the queue, oldest first · free: the free nodes
+
+Functions of `order_state` expect the caller to hold `lock`, those of `order_store` take it.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from pyengine._core.idmap cimport IdMap, idmap_hash
+from pyengine._core.order cimport OrderRecord
+from pyengine._core.records cimport BUY, Event
+
+cdef enum:
+    STORE_OK = 0                   # done
+    STORE_STALE = 1                # nothing changed: the store has a newer version
+    STORE_UNKNOWN = 2              # nothing changed: there is no such order
+    STORE_NO_MEMORY = 3            # nothing changed, or for `apply` nothing from the event that failed on
+    STORE_CLOSED = 4               # nothing changed: the memory has been given back
+
+
+ctypedef struct OrderNode:         # 128 bytes, two cache lines
+    OrderRecord order              # status 0: the node is free
+    uint32_t user_prev             # node, 0 at the end of the user's list
+    uint32_t user_next
+    uint32_t prev                  # node, 0 at the end of the list the status puts it on
+    uint32_t next
+    uint32_t user_list             # head of the user's list; 0 for an anonymous order
+    uint32_t side_list             # head of the side's list; 0 unless open
+    uint64_t unused
+
+ctypedef struct ListHead:          # 32 bytes
+    uint64_t key                   # see `user_key` and `side_key`
+    uint32_t first                 # node
+    uint32_t last
+    uint32_t count
+    uint32_t prev                  # active side lists: head, 0 at the end
+    uint32_t next
+    uint32_t unused
+
+ctypedef struct OrderStoreState:
+    OrderNode* nodes               # owned; [0] is never used, so that 0 means none
+    uint32_t node_capacity
+    uint32_t node_high             # nodes from here on were never used
+    uint32_t node_free             # first free node below node_high, linked by `next`
+    ListHead* heads                # owned; [0] is never used
+    uint32_t head_capacity
+    uint32_t head_high
+    IdMap ids                      # order id -> node
+    IdMap head_ids                 # key -> head
+    uint32_t[2] active             # first side list that isn't empty: bids, asks
+    uint32_t finished_first        # node; oldest finished
+    uint32_t finished_last
+    uint64_t finished_count
+    uint64_t open_count
+    uint64_t keep_finished         # the queue is cut to this length after each change
+    uint64_t unmatched             # events for orders that weren't here, or whose sizes disagreed
+    uint32_t lock
+    bint closed
+
+
+cdef inline uint64_t user_key(uint32_t user) noexcept nogil:
+    return user
+
+
+cdef inline uint64_t side_key(uint64_t instrument, int side) noexcept nogil:
+    return <uint64_t>1 << 40 | instrument << 1 | <uint64_t>(side != BUY)
+
+
+cdef inline uint32_t node_find(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
+    """Return the node of an order, or 0. O(1) expected."""
+    cdef uint32_t tag = idmap_hash(order_id)
+    cdef uint64_t i = tag & s.ids.mask
+    while s.ids.slots[i].index != 0:
+        if s.ids.slots[i].tag == tag and s.nodes[s.ids.slots[i].index].order.order_id == order_id:
+            return s.ids.slots[i].index
+        i = (i + 1) & s.ids.mask
+    return 0
+
+
+cdef inline uint32_t head_find(const OrderStoreState* s, uint64_t key) noexcept nogil:
+    """Return the head of a list, or 0. O(1) expected."""
+    cdef uint32_t tag = idmap_hash(key)
+    cdef uint64_t i = tag & s.head_ids.mask
+    while s.head_ids.slots[i].index != 0:
+        if s.head_ids.slots[i].tag == tag and s.heads[s.head_ids.slots[i].index].key == key:
+            return s.head_ids.slots[i].index
+        i = (i + 1) & s.head_ids.mask
+    return 0
+
+
+cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_finished) noexcept nogil
+cdef void order_state_free(OrderStoreState* s) noexcept nogil
+cdef int order_state_clear(OrderStoreState* s) noexcept nogil
+cdef int order_state_reserve(OrderStoreState* s, uint64_t orders) noexcept nogil
+cdef int order_state_get(const OrderStoreState* s, uint64_t order_id, OrderRecord* found) noexcept nogil
+cdef int order_state_put(OrderStoreState* s, const OrderRecord* record, bint must_exist) noexcept nogil
+cdef int order_state_put_rows(OrderStoreState* s, const OrderRecord* rows, size_t n, size_t* stored) noexcept nogil
+cdef int order_state_remove(OrderStoreState* s, uint64_t order_id) noexcept nogil
+cdef uint64_t order_state_cut(OrderStoreState* s, uint64_t keep, bint by_age, int64_t older_than_ns) noexcept nogil
+
+cdef const char* order_event_fault(const Event* e) noexcept nogil
+cdef int order_store_reserve(OrderStoreState* s, size_t orders) noexcept nogil
+cdef int order_store_apply(OrderStoreState* s, const Event* events, size_t n) noexcept nogil
+cdef int order_store_apply_rows(OrderStoreState* s, const Event* events, size_t n, size_t accepted) noexcept nogil

@@ -1,0 +1,2 @@
+COMMAND_BYTES: int
+EVENT_BYTES: int

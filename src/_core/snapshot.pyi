@@ -1,0 +1,27 @@
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyengine._core.engine import EngineCore
+from pyengine.records import Records
+
+Arrays = tuple[
+    tuple[int, int, int, int],
+    NDArray[np.uint32],
+    Records,
+    NDArray[np.uint8],
+    NDArray[np.uint32],
+    NDArray[np.uint32],
+]
+
+def dump(engine: EngineCore) -> Arrays: ...
+def load(
+    engine: EngineCore,
+    counters: Sequence[int],
+    book_orders: NDArray[np.uint32],
+    orders: Records,
+    user_modes: NDArray[np.uint8],
+    user_orders: NDArray[np.uint32],
+    entries: NDArray[np.uint32],
+) -> None: ...
