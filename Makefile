@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 SEED ?= 23
 # OpenBLAS starts a thread per core that only gets in the way of timings here.
 export OPENBLAS_NUM_THREADS = 1
+# Some tools call others by name.
+export PATH := $(abspath $(BIN)):$(PATH)
 
 .PHONY: help run test check bench stress asan fuzz mutants flash1 dev cov annotate clean
 
@@ -18,49 +20,56 @@ $(VENV)/created:
 	$(PIP) install --upgrade 'pip>=25.1'
 	touch $@
 
-$(VENV)/run: $(VENV)/created $(shell find src -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
+SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
+
+$(VENV)/run: $(VENV)/created $(SOURCES)
 	$(PIP) install '.[cli,plot,parquet]'
 	touch $@
 
-# An editable build, with what tests and checks need.
-$(VENV)/dev: $(VENV)/created $(wildcard src/_core/*.p* src/_core/include/*) pyproject.toml CMakeLists.txt
-	$(PIP) install scikit-build-core cython cython-cmake cmake ninja numpy
-	$(PIP) install --no-build-isolation -e '.[all]' --group test --group check
+# The whole package, built once for tests, checks and benchmarks, and what these need. Type checkers read the installed
+# package, because only there stubs and modules lie side by side.
+$(VENV)/all: $(VENV)/created $(SOURCES)
+	$(PIP) install --group build
+	$(PIP) install --no-build-isolation '.[all]' --group test --group check
 	touch $@
 
-dev: $(VENV)/dev  ## Set up an editable build with all tools
+dev:  ## An editable build with all tools in .venv-dev
+	$(PYTHON) -m venv $(VENV)-dev
+	$(VENV)-dev/bin/python -m pip install -q --upgrade 'pip>=25.1'
+	$(VENV)-dev/bin/python -m pip install -q --group build
+	$(VENV)-dev/bin/python -m pip install -q --no-build-isolation -e '.[all]' --group test --group check
 
 run: $(VENV)/run  ## Replay the bundled recorded market and compare it row by row
 	@mkdir -p out
 	$(BIN)/pyengine replay --sample --verify --picture out/coinbase.png
 
-test: $(VENV)/dev  ## Run every test
+test: $(VENV)/all  ## Run every test
 	$(BIN)/python -m pytest tests
 
-check: $(VENV)/dev  ## Lint, format, types, stubs, and hints of the Cython compiler
+check: $(VENV)/all  ## Lint, format, types, stubs, and hints of the Cython compiler
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint --max-line-length 130 src/_core/*.pyx src/_core/*.pxd
+	$(BIN)/cython-lint src/_core/*.pyx src/_core/*.pxd
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p pyengine
-	cd $(VENV) && bin/stubtest --mypy-config-file ../pyproject.toml --ignore-missing-stub pyengine._core
+	cd $(VENV) && bin/stubtest --mypy-config-file ../pyproject.toml --allowlist ../tests/stubtest.txt pyengine._core
 	$(BIN)/python tests/hints.py
 
-bench: $(VENV)/dev  ## Measure everything and write docs/benchmarks.md
+bench: $(VENV)/all  ## Measure everything and write docs/benchmarks.md
 	$(BIN)/python -m bench
 
-stress: $(VENV)/dev  ## Ten million random commands against the reference
+stress: $(VENV)/all  ## Ten million random commands against the reference
 	$(BIN)/python tests/stress.py
 
-mutants: $(VENV)/dev  ## Break the core on purpose and see the tests go red
+mutants: $(VENV)/all  ## Break the core on purpose and see the tests go red
 	$(BIN)/python tests/mutations.py
 
 asan: $(VENV)/created  ## Tests and the fuzzer under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(PYTHON) tests/sanitized.py --venv $(VENV)-asan
 
-fuzz: $(VENV)/dev  ## Ten million runs of raw command bytes
+fuzz: $(VENV)/created  ## Ten million runs of raw command bytes
 	$(PYTHON) tests/sanitized.py --venv $(VENV)-asan --fuzz-only
 
-flash1: $(VENV)/dev  ## The independent judge: make flash1 HARNESS=checkout [SEED=n]
+flash1: $(VENV)/all  ## The independent judge: make flash1 HARNESS=checkout [SEED=n]
 	$(BIN)/python bench/flash1/run.py --harness $(HARNESS) --seed $(SEED)
 
 cov: $(VENV)/created  ## Line coverage, compiled lines included
@@ -73,4 +82,4 @@ annotate: $(VENV)/created  ## Cython's annotated sources in build/annotate
 	cd build/annotate && ../../$(BIN)/cython -3 -a pyengine/_core/*.pyx
 
 clean:  ## Remove what the other targets made
-	rm -rf build dist out $(VENV) $(VENV)-asan $(VENV)-cov .peers .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf build dist out $(VENV) $(VENV)-dev $(VENV)-asan $(VENV)-cov .peers .pytest_cache .hypothesis .ruff_cache .mypy_cache

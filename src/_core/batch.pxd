@@ -12,7 +12,7 @@ cdef enum:
 ctypedef struct Table:             # commands as an array of records, or as columns
     uint64_t rows
     const Command* packed          # borrowed; NULL: use the columns
-    Py_ssize_t rows_apart          # not 0: whole records from column[0] on, so many bytes apart
+    bint whole                     # column[0] are whole records, stride[0] apart
     const char* column[FIELDS]     # borrowed
     Py_ssize_t stride[FIELDS]      # bytes; 0 is a constant
 

@@ -155,8 +155,8 @@ cdef void gather(const Table* t, uint64_t first, uint64_t n, Command* into) noex
     """Bring rows of columns into records, a block at a time, so that they are still in the cache when they run."""
     cdef const char* at[FIELDS]
     cdef int f
-    if t.rows_apart != 0:
-        gather_field(<char*>into, t.column[0] + <Py_ssize_t>first * t.rows_apart, t.rows_apart, n, sizeof(Command))
+    if t.whole:
+        gather_field(<char*>into, t.column[0] + <Py_ssize_t>first * t.stride[0], t.stride[0], n, sizeof(Command))
         return
     memset(into, 0, n * sizeof(Command))
     for f in range(FIELDS):

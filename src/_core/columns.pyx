@@ -45,9 +45,8 @@ cdef class CommandTable:
             self.table.packed = <const Command*>view.buf
             return 0
         self.table.column[0] = <const char*>view.buf
-        self.table.rows_apart = view.strides[0]
-        if self.table.rows_apart == 0:
-            raise FieldError("commands", "one row broadcast to many", "an array of rows")
+        self.table.stride[0] = view.strides[0]
+        self.table.whole = True
         return 0
 
     cdef int hold_columns(self, tuple columns) except -1:

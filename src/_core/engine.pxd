@@ -1,9 +1,12 @@
 """The engine as Python sees it: shells that convert, lock, call the kernels and map the status."""
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from pyengine._core.names cimport Names
+from pyengine._core.order_store cimport InMemoryOrderStore
 from pyengine._core.records cimport Command
 from pyengine._core.result cimport Result
 from pyengine._core.state cimport State
+from pyengine._core.trade_store cimport InMemoryTradeStore
 
 
 cdef class EngineCore:
@@ -13,14 +16,14 @@ cdef class EngineCore:
     cdef readonly bint closed
     cdef bint busy
     cdef list all_books            # Book by index
-    cdef dict by_symbol            # Book by symbol
-    cdef list user_names           # [0] is None
-    cdef dict user_numbers
-    cdef readonly object order_store
-    cdef readonly object trade_store
+    cdef readonly Names names      # lent to the stores
+    cdef readonly InMemoryOrderStore order_store  # or None
+    cdef readonly InMemoryTradeStore trade_store  # or None
     cdef object __weakref__
 
     cdef int enter(self) except -1
+    cdef int attach_stores(self, object order_store, object trade_store) except -1
+    cdef int stores_ready(self, uint64_t orders) except -1
     cdef int begin_unlocked(self) except -1
     cdef void end_unlocked(self)
     cdef Result call(self, const Command* c, object instrument)

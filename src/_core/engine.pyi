@@ -4,7 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyengine._core.batch import EventBuffer
+from pyengine._core.names import Names
+from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import OrderView, Result
+from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.commands import Commands
 from pyengine.instrument import Instrument
 from pyengine.records import Records
@@ -17,14 +20,18 @@ class EngineCore:
         capacity: SupportsIndex = 0,
         self_trade: SupportsIndex = 1,
         publish_wait_s: float = 1.0,
+        order_store: InMemoryOrderStore | None = None,
+        trade_store: InMemoryTradeStore | None = None,
         **kwargs: object,
     ) -> EngineCore: ...
     @property
     def closed(self) -> bool: ...
     @property
-    def order_store(self) -> object: ...
+    def names(self) -> Names: ...
     @property
-    def trade_store(self) -> object: ...
+    def order_store(self) -> InMemoryOrderStore | None: ...
+    @property
+    def trade_store(self) -> InMemoryTradeStore | None: ...
     @property
     def books(self) -> tuple[Book, ...]: ...
     @property

@@ -8,9 +8,12 @@ from cpython.pythread cimport (
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pyengine._core.arguments cimport signed_field, unsigned_field
-from pyengine._core.batch cimport EventBuffer, begin_linear, buffer_of, end_linear, give_warm, run_table, take_warm
+from pyengine._core.batch cimport BLOCK, EventBuffer, begin_linear, buffer_of, end_linear, give_warm, run_table, take_warm
 from pyengine._core.columns cimport CommandTable
 from pyengine._core.matching cimport matching_execute, matching_reject
+from pyengine._core.order_state cimport STORE_OK, OrderStoreState, order_store_apply, order_store_reserve
+from pyengine._core.names cimport Names
+from pyengine._core.order_store cimport InMemoryOrderStore
 from pyengine._core.records cimport (
     AMEND, ASSIGN_ID, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, LIMIT, MARKET, MASS_CANCEL, OUT_OF_MEMORY,
     RING_FULL, STP_DECREMENT, STP_DEFAULT, UNKNOWN_ORDER, Command, Event,
@@ -18,9 +21,12 @@ from pyengine._core.records cimport (
 from pyengine._core.result cimport OrderView, Result, result_keep_trades
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport (
-    NO_ENTRY, State, find_entry, has_room, order_of, state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
+    NO_ENTRY, Sink, State, find_entry, has_room, order_of, state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
     state_reserve,
 )
+from pyengine._core.store_shell cimport store_raise
+from pyengine._core.trade_ring cimport trade_store_apply
+from pyengine._core.trade_store cimport InMemoryTradeStore
 from pyengine._core.views cimport (
     Finding, LevelRecord, OrderRecord, view_check, view_hash, view_levels, view_orders,
 )
@@ -31,12 +37,12 @@ from pyengine.errors import EngineBusy, EngineClosed, FieldError, FieldTypeError
 from pyengine.instrument import Instrument
 from pyengine.records import LEVEL_DTYPE, ORDER_STATE_DTYPE
 from pyengine.rejections import rejection_error
+from pyengine.store_errors import StoreClosed
 
 cdef enum:
     MAX_BOOKS = 1 << 24
     MAX_USERS = 1 << 28
     MAX_ORDERS = 1 << 27
-    NAME_LENGTH = 255
 
 
 cdef class EngineCore:
@@ -49,7 +55,8 @@ cdef class EngineCore:
     consumer, release it and hold the engine's lock meanwhile; other calls then wait for that lock.
     """
 
-    def __cinit__(self, *args, ring_capacity=65536, capacity=0, self_trade=1, publish_wait_s=1.0, **kwargs):
+    def __cinit__(self, *args, ring_capacity=65536, capacity=0, self_trade=1, publish_wait_s=1.0, order_store=None,
+                  trade_store=None, **kwargs):
         cdef uint64_t ring = unsigned_field("ring_capacity", ring_capacity, 1 << 28)
         cdef uint64_t orders = unsigned_field("capacity", capacity, MAX_ORDERS)
         cdef uint8_t stp = <uint8_t>unsigned_field("self_trade", self_trade, STP_DECREMENT)
@@ -68,14 +75,42 @@ cdef class EngineCore:
         self.state.stp = stp
         self.state.wait_ns = <int64_t>(publish_wait_s * 1e9)
         self.all_books = []
-        self.by_symbol = {}
-        self.user_names = [None]
-        self.user_numbers = {}
+        self.names = Names()
+        self.attach_stores(order_store, trade_store)
 
     def __dealloc__(self):
         state_free(self.state)
         if self.lock != NULL:
             PyThread_free_lock(self.lock)
+
+    cdef int attach_stores(self, object order_store, object trade_store) except -1:
+        """Let the L1 stores follow the events on the engine's own thread."""
+        if order_store is not None:
+            if not isinstance(order_store, InMemoryOrderStore):
+                raise FieldTypeError("order_store", order_store, "an InMemoryOrderStore")
+            order_store.attach_names(self.names)
+            self.order_store = order_store
+            self.state.collector.order_sink = <Sink>order_store_apply
+            self.state.collector.order_target = &self.order_store.state
+        if trade_store is not None:
+            if not isinstance(trade_store, InMemoryTradeStore):
+                raise FieldTypeError("trade_store", trade_store, "an InMemoryTradeStore")
+            trade_store.attach_names(self.names)
+            self.trade_store = trade_store
+            self.state.collector.trade_sink = <Sink>trade_store_apply
+            self.state.collector.trade_target = &self.trade_store.ring
+        return 0
+
+    cdef int stores_ready(self, uint64_t orders) except -1:
+        """See that the stores can take what a command may bring, before it changes anything."""
+        cdef int code
+        if self.order_store is not None:
+            code = order_store_reserve(&self.order_store.state, orders)
+            if code != STORE_OK:
+                store_raise(code)
+        if self.trade_store is not None and self.trade_store.ring.closed:
+            raise StoreClosed("the engine's trade store is closed")
+        return 0
 
     # --- locking ------------------------------------------------------------------------------------------------------
 
@@ -137,7 +172,7 @@ cdef class EngineCore:
         if not isinstance(instrument, Instrument):
             raise FieldTypeError("instrument", instrument, "an Instrument")
         self.enter()
-        if instrument.symbol in self.by_symbol:
+        if self.names.instrument_index(instrument.symbol) is not None:
             raise FieldError("symbol", instrument.symbol, "new to this engine")
         if len(self.all_books) >= MAX_BOOKS:
             raise FieldError("instruments", len(self.all_books), f"at most {MAX_BOOKS}")
@@ -150,7 +185,7 @@ cdef class EngineCore:
         book.instrument = instrument
         book.index = index
         self.all_books.append(book)
-        self.by_symbol[instrument.symbol] = book
+        self.names.add_instrument(instrument)
         return book
 
     def book(self, symbol):
@@ -164,7 +199,7 @@ cdef class EngineCore:
         """
         try:
             if isinstance(symbol, str):
-                return self.by_symbol[symbol]
+                return self.all_books[self.names.instrument_indexes[symbol]]
             return self.all_books[unsigned_field("symbol", symbol, UINT32_MAX)]
         except (KeyError, IndexError):
             raise UnknownInstrument(f"symbol must be one of the engine's {len(self.all_books)}, was {symbol!r:.80}") from None
@@ -202,31 +237,27 @@ cdef class EngineCore:
         if self_trade is not None:
             stp = <uint8_t>unsigned_field("self_trade", self_trade, STP_DECREMENT)
         self.enter()
-        known = self.user_numbers.get(name)
+        known = self.names.user_index(name)
         if known is None:
-            if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
-                raise FieldError("user", name, f"1 to {NAME_LENGTH} printable characters")
-            if len(self.user_names) >= MAX_USERS:
-                raise FieldError("users", len(self.user_names), f"at most {MAX_USERS}")
+            if len(self.names.users) >= MAX_USERS:
+                raise FieldError("users", len(self.names.users), f"at most {MAX_USERS}")
+            known = self.names.add_user(name)
             number = state_add_user(self.state)
-            if number < 0:
+            if number != known:
                 raise MemoryError
-            known = number
-            self.user_names.append(name)
-            self.user_numbers[name] = known
         if self_trade is not None:
             self.state.users[<int>known].stp = stp
         return known
 
     def user_name(self, number):
         """Return the name of an interned user; None for 0. O(1)."""
-        cdef uint64_t i = unsigned_field("user", number, len(self.user_names) - 1)
-        return self.user_names[i]
+        cdef uint64_t i = unsigned_field("user", number, self.state.user_count - 1)
+        return self.names.users[i]
 
     @property
     def user_count(self):
         """Number of interned users."""
-        return len(self.user_names) - 1
+        return self.state.user_count - 1
 
     # --- single calls -------------------------------------------------------------------------------------------------
 
@@ -235,6 +266,8 @@ cdef class EngineCore:
         cdef State* s = self.state
         cdef int status
         self.enter()
+        if s.collector.order_sink != NULL or s.collector.trade_sink != NULL:
+            self.stores_ready(1)
         s.impatient = False
         s.out.kept = s.out.seq
         # Nothing sleeps unless a required consumer is behind, so the GIL may stay.
@@ -383,7 +416,7 @@ cdef class EngineCore:
             return 0
         if type(user) is str:
             return self.user(user)
-        return <uint32_t>unsigned_field("user", user, len(self.user_names) - 1)
+        return <uint32_t>unsigned_field("user", user, self.state.user_count - 1)
 
     def amend_lots(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0):
         """Amend a resting order, whichever book it is in, in integers. See `Book.amend`. O(1) if it doesn't trade."""
@@ -425,6 +458,7 @@ cdef class EngineCore:
         cdef Event* block = NULL
         cdef uint8_t* status
         cdef bint alone
+        cdef OrderStoreState* order_state = NULL if self.order_store is None else &self.order_store.state
         cdef uint8_t[::1] statuses
         self.enter()
         table = CommandTable(commands)
@@ -432,6 +466,7 @@ cdef class EngineCore:
         answer = np.zeros(rows, np.uint8)
         statuses = answer
         status = &statuses[0] if rows else NULL
+        self.stores_ready(BLOCK)
         if events:
             block = take_warm(rows + rows // 4 + 256, &capacity)
             if block == NULL:
@@ -455,6 +490,9 @@ cdef class EngineCore:
                 s.collector.capacity = capacity
                 s.out.limit = s.out.seq
             while done < rows:
+                if order_state != NULL and order_store_reserve(order_state, BLOCK) != 0:
+                    memset(status + done, OUT_OF_MEMORY, rows - done)
+                    break
                 done = run_table(s, &table.table, status, done)
             if s.collector.linear:
                 end_linear(s)

@@ -6,7 +6,7 @@ The functions that are given a state take its lock. Sorting costs O(n), because 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
-from pyengine._core.idmap cimport idmap_hash
+from pyengine._core.idtable cimport idtable_at, idtable_tag
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport order_is_open, order_record_fault
 from pyengine._core.order_state cimport (
@@ -203,22 +203,23 @@ cdef int order_copy_side(OrderStoreState* s, int side, int64_t instrument, Order
 # Invariants
 
 cdef const char* map_fault(const OrderStoreState* s, uint64_t live) noexcept nogil:
-    """Every order is found under its id, and the map holds nothing else."""
-    cdef uint64_t slot, used = 0
-    cdef uint32_t i
-    for slot in range(s.ids.mask + 1):
-        i = s.ids.slots[slot].index
-        if i == 0:
+    """Every order is found under its id, and the table holds nothing else."""
+    cdef uint64_t entry, used = 0
+    cdef uint32_t i, tag
+    for entry in range((s.ids.mask + 1) * 8):
+        tag = s.ids.buckets[entry >> 3].tag[entry & 7]
+        if tag == 0:
             continue
         used += 1
-        if i >= s.node_high or s.nodes[i].order.status == 0:
-            return b"the id map points at a free node"
-        if s.ids.slots[slot].tag != idmap_hash(s.nodes[i].order.order_id):
-            return b"a tag of the id map is not its order's"
+        i = idtable_at(&s.ids, entry)
+        if i == 0 or i >= s.node_high or s.nodes[i].order.status == 0:
+            return b"the table of ids points at a free node"
+        if tag != idtable_tag(s.nodes[i].order.order_id):
+            return b"a tag in the table of ids is not its order's"
         if node_find(s, s.nodes[i].order.order_id) != i:
             return b"an order is not found under its id"
     if used != s.ids.used or used != live or used > s.ids.limit:
-        return b"the id map's size is not the number of orders"
+        return b"the size of the table of ids is not the number of orders"
     return NULL
 
 

@@ -9,8 +9,9 @@ Functions of `order_state` expect the caller to hold `lock`, those of `order_sto
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from pyengine._core.idmap cimport IdMap, idmap_hash
+from pyengine._core.idtable cimport IdTable, idtable_at, idtable_tag
 from pyengine._core.order cimport OrderRecord
+from pyengine._core.port cimport pye_likely, pye_lowest_bit, pye_match8
 from pyengine._core.records cimport BUY, Event
 
 cdef enum:
@@ -19,6 +20,9 @@ cdef enum:
     STORE_UNKNOWN = 2              # nothing changed: there is no such order
     STORE_NO_MEMORY = 3            # nothing changed, or for `apply` nothing from the event that failed on
     STORE_CLOSED = 4               # nothing changed: the memory has been given back
+
+cdef enum:
+    NO_ENTRY = -1                  # of the table of ids
 
 
 ctypedef struct OrderNode:         # 128 bytes, two cache lines
@@ -48,8 +52,8 @@ ctypedef struct OrderStoreState:
     ListHead* heads                # owned; [0] is never used
     uint32_t head_capacity
     uint32_t head_high
-    IdMap ids                      # order id -> node
-    IdMap head_ids                 # key -> head
+    IdTable ids                      # order id -> node
+    IdTable head_ids                 # key -> head
     uint32_t[2] active             # first side list that isn't empty: bids, asks
     uint32_t finished_first        # node; oldest finished
     uint32_t finished_last
@@ -69,26 +73,42 @@ cdef inline uint64_t side_key(uint64_t instrument, int side) noexcept nogil:
     return <uint64_t>1 << 40 | instrument << 1 | <uint64_t>(side != BUY)
 
 
+cdef inline uint64_t node_entry(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
+    """Return the entry of an order's id in the table, or NO_ENTRY. O(1) expected."""
+    cdef uint32_t tag = idtable_tag(order_id), hits
+    cdef uint64_t b = tag & s.ids.mask, entry
+    while True:
+        hits = pye_match8(s.ids.buckets[b].tag, tag)
+        while hits != 0:
+            entry = b << 3 | pye_lowest_bit(hits)
+            if pye_likely(s.nodes[idtable_at(&s.ids, entry)].order.order_id == order_id):
+                return entry
+            hits &= hits - 1
+        if pye_likely(s.ids.spill[b] == 0):
+            return <uint64_t>NO_ENTRY
+        b = (b + 1) & s.ids.mask
+
+
 cdef inline uint32_t node_find(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
     """Return the node of an order, or 0. O(1) expected."""
-    cdef uint32_t tag = idmap_hash(order_id)
-    cdef uint64_t i = tag & s.ids.mask
-    while s.ids.slots[i].index != 0:
-        if s.ids.slots[i].tag == tag and s.nodes[s.ids.slots[i].index].order.order_id == order_id:
-            return s.ids.slots[i].index
-        i = (i + 1) & s.ids.mask
-    return 0
+    cdef uint64_t entry = node_entry(s, order_id)
+    return 0 if entry == <uint64_t>NO_ENTRY else idtable_at(&s.ids, entry)
 
 
 cdef inline uint32_t head_find(const OrderStoreState* s, uint64_t key) noexcept nogil:
     """Return the head of a list, or 0. O(1) expected."""
-    cdef uint32_t tag = idmap_hash(key)
-    cdef uint64_t i = tag & s.head_ids.mask
-    while s.head_ids.slots[i].index != 0:
-        if s.head_ids.slots[i].tag == tag and s.heads[s.head_ids.slots[i].index].key == key:
-            return s.head_ids.slots[i].index
-        i = (i + 1) & s.head_ids.mask
-    return 0
+    cdef uint32_t tag = idtable_tag(key), hits, h
+    cdef uint64_t b = tag & s.head_ids.mask
+    while True:
+        hits = pye_match8(s.head_ids.buckets[b].tag, tag)
+        while hits != 0:
+            h = s.head_ids.buckets[b].index[pye_lowest_bit(hits)]
+            if pye_likely(s.heads[h].key == key):
+                return h
+            hits &= hits - 1
+        if pye_likely(s.head_ids.spill[b] == 0):
+            return 0
+        b = (b + 1) & s.head_ids.mask
 
 
 cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_finished) noexcept nogil

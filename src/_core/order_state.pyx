@@ -5,7 +5,7 @@ Room for a change is made before the change (`order_state_reserve`), so nothing 
 
 from libc.stdint cimport INT64_MAX, UINT32_MAX, uint8_t
 from libc.string cimport memset
-from pyengine._core.idmap cimport idmap_delete_slot, idmap_free, idmap_grow, idmap_hash, idmap_init, idmap_put
+from pyengine._core.idtable cimport idtable_delete, idtable_free, idtable_grow, idtable_init, idtable_put, idtable_tag
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport order_is_open, order_record_fault
 from pyengine._core.port cimport pye_alloc, pye_free, pye_grow, pye_likely, pye_prefetch_write, pye_unlikely
@@ -32,7 +32,7 @@ cdef inline uint64_t power_of_two(uint64_t least, uint64_t start) noexcept nogil
 cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_finished) noexcept nogil:
     """Set up an empty state with room for `orders`. O(1). STORE_NO_MEMORY leaves nothing behind."""
     cdef uint64_t nodes = power_of_two(orders + 1, FIRST_NODES)
-    cdef uint64_t slots = power_of_two(orders // 3 * 4 + 4, FIRST_NODES)
+    cdef uint64_t buckets = power_of_two(orders // 6 + 1, FIRST_NODES // 4)
     memset(s, 0, sizeof(OrderStoreState))
     if nodes > UINT32_MAX:
         return STORE_NO_MEMORY
@@ -42,7 +42,7 @@ cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_fin
     s.node_high = s.head_high = 1
     s.nodes = <OrderNode*>pye_alloc(nodes * sizeof(OrderNode))
     s.heads = <ListHead*>pye_alloc(FIRST_HEADS * sizeof(ListHead))
-    if s.nodes == NULL or s.heads == NULL or idmap_init(&s.ids, slots) != 0 or idmap_init(&s.head_ids, FIRST_HEADS * 2) != 0:
+    if s.nodes == NULL or s.heads == NULL or idtable_init(&s.ids, buckets) != 0 or idtable_init(&s.head_ids, FIRST_HEADS // 4) != 0:
         order_state_free(s)
         return STORE_NO_MEMORY
     return STORE_OK
@@ -52,8 +52,8 @@ cdef void order_state_free(OrderStoreState* s) noexcept nogil:
     """Give all memory back; nothing but another free is allowed afterwards."""
     pye_free(s.nodes, s.node_capacity * sizeof(OrderNode))
     pye_free(s.heads, s.head_capacity * sizeof(ListHead))
-    idmap_free(&s.ids)
-    idmap_free(&s.head_ids)
+    idtable_free(&s.ids)
+    idtable_free(&s.head_ids)
     s.nodes = NULL
     s.heads = NULL
     s.closed = True
@@ -94,10 +94,10 @@ cdef int order_state_reserve(OrderStoreState* s, uint64_t orders) noexcept nogil
         s.heads = <ListHead*>block
         s.head_capacity = <uint32_t>capacity
     while s.ids.used + orders > s.ids.limit:
-        if idmap_grow(&s.ids) != 0:
+        if idtable_grow(&s.ids) != 0:
             return STORE_NO_MEMORY
     while s.head_ids.used + 2 * orders > s.head_ids.limit:
-        if idmap_grow(&s.head_ids) != 0:
+        if idtable_grow(&s.head_ids) != 0:
             return STORE_NO_MEMORY
     return STORE_OK
 
@@ -120,7 +120,7 @@ cdef inline uint32_t head_make(OrderStoreState* s, uint64_t key) noexcept nogil:
     h = s.head_high
     s.head_high += 1
     s.heads[h].key = key
-    idmap_put(&s.head_ids, idmap_hash(key), h)
+    idtable_put(&s.head_ids, idtable_tag(key), h)
     return h
 
 
@@ -245,7 +245,7 @@ cdef inline void node_insert(OrderStoreState* s, const OrderRecord* record) noex
         i = s.node_high
         s.node_high += 1
     s.nodes[i].order = record[0]
-    idmap_put(&s.ids, idmap_hash(record.order_id), i)
+    idtable_put(&s.ids, idtable_tag(record.order_id), i)
     user_link(s, i)
     status_link(s, i)
 
@@ -275,10 +275,7 @@ cdef inline void node_replace(OrderStoreState* s, uint32_t i, const OrderRecord*
 
 cdef void node_remove(OrderStoreState* s, uint32_t i) noexcept nogil:
     """Forget an order. O(1) expected."""
-    cdef uint64_t slot = idmap_hash(s.nodes[i].order.order_id) & s.ids.mask
-    while s.ids.slots[slot].index != i:
-        slot = (slot + 1) & s.ids.mask
-    idmap_delete_slot(&s.ids, slot)
+    idtable_delete(&s.ids, node_entry(s, s.nodes[i].order.order_id))
     user_unlink(s, i)
     status_unlink(s, i)
     s.nodes[i].order.status = 0
@@ -491,7 +488,7 @@ cdef int apply_events(OrderStoreState* s, const Event* events, size_t n) noexcep
     cdef size_t i
     for i in range(n):
         if i + AHEAD < n:
-            pye_prefetch_write(&s.ids.slots[idmap_hash(events[i + AHEAD].order_id) & s.ids.mask])
+            pye_prefetch_write(&s.ids.buckets[idtable_tag(events[i + AHEAD].order_id) & s.ids.mask])
         code = apply_event(s, &events[i])
         if pye_unlikely(code != STORE_OK):
             break

@@ -126,7 +126,7 @@ cdef class InMemoryOrderStore:
 
     Versions: a record is replaced by one of the same or a higher version only, so writing anything again is safe.
 
-    Memory: 128 bytes an order and 11 to 21 for its entry in the map of ids, and 48 for each user and each side of an
+    Memory: 128 bytes an order and 11 to 22 for its entry in the table of ids, and 48 for each user and each side of an
     instrument ever seen, until `clear`.
 
     Thread-safety: every method may be called from any thread and is atomic. A lock of its own guards the records, because

@@ -12,7 +12,7 @@ from pyengine._core.views cimport OrderRecord, view_load, view_orders
 
 import numpy as np
 
-from pyengine.errors import SnapshotError
+from pyengine.errors import InvariantError, SnapshotError
 from pyengine.records import ORDER_STATE_DTYPE
 
 
@@ -131,14 +131,17 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
             link_user(s, indexes[places[n]], <uint32_t>user)
             n += 1
     load_counters(s, counters)
-    engine.check()
+    try:
+        engine.check()
+    except InvariantError as error:
+        raise SnapshotError(f"the snapshot must describe a sound engine: {error}") from error
 
 
 cdef int load_counters(State* s, counters) except -1:
     cdef uint64_t seq, order_id, trade_id, stp
     seq, order_id, trade_id, stp = [unsigned_field("counter", number) for number in counters]
-    if seq < 1 or trade_id < 1 or trade_id > <uint64_t>1 << 62 or not STP_DEFAULT < stp <= STP_DECREMENT:
-        raise SnapshotError("the counters must be above 0 and the self-trade mode known")
+    if not 1 <= seq <= <uint64_t>1 << 62 or not 1 <= trade_id <= <uint64_t>1 << 62 or not STP_DEFAULT < stp <= STP_DECREMENT:
+        raise SnapshotError("the counters must be from 1 to 2**62 and the self-trade mode known")
     s.next_order_id = order_id
     s.next_trade_id = trade_id
     s.stp = <uint8_t>stp

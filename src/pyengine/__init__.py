@@ -2,8 +2,11 @@
 
 from pyengine._core.consumer import Consumer
 from pyengine._core.engine import Book
+from pyengine._core.order import Order
+from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import OrderView, Result
 from pyengine._core.trade import Trade
+from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.commands import Commands, commands_from
 from pyengine.engine import Engine, Run
 from pyengine.errors import (
@@ -18,6 +21,7 @@ from pyengine.errors import (
     UnknownInstrument,
 )
 from pyengine.instrument import Instrument
+from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import (
     COMMAND_DTYPE,
     EVENT_DTYPE,

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from pyengine._core.batch import EventBuffer
 from pyengine._core.consumer import Consumer
 from pyengine._core.engine import Book, EngineCore
+from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import Result
+from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.commands import Commands
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument, Number
@@ -102,8 +104,8 @@ class Engine(EngineCore):
         *,
         ring_capacity: int = 65536,
         self_trade: SelfTrade = SelfTrade.OFF,
-        order_store: Any = None,
-        trade_store: Any = None,
+        order_store: InMemoryOrderStore | None = None,
+        trade_store: InMemoryTradeStore | None = None,
         capacity: int = 0,
         publish_wait_s: float = 1.0,
     ) -> None:

@@ -23,7 +23,7 @@ _MAX_TEXT = 400
 def _decimal(name: str, value: Any) -> Decimal:
     """Read a finite number exactly; a float stands for its shortest decimal, as people write it."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-        if not isinstance(value, (np.integer, np.float16, np.float32, np.float64)):
+        if isinstance(value, np.timedelta64) or not isinstance(value, (np.integer, np.float16, np.float32)):
             raise FieldTypeError(name, value, "a str, int, float or Decimal")
         # NumPy's narrow floats print their own shortest decimal; as Python floats they would print noise.
         return _decimal(name, int(value) if isinstance(value, np.integer) else str(value))

@@ -12,7 +12,7 @@ class MissingExtraError(PyengineError, ImportError):
     """A library that this part of the package needs isn't installed; the text names the extra that brings it."""
 
 
-def require(module: str, extra: str) -> Any:  # noqa: ANN401  a module, and untyped ones too
+def require(module: str, extra: str) -> Any:
     """Import an optional library, or say which extra brings it.
 
     Parameters

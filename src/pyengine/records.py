@@ -140,7 +140,7 @@ FIRST_REJECTION = 32
 
 def _dtype(*fields: tuple[str, str, int], size: int = 64) -> np.dtype[np.void]:
     """Describe a record by name, format and offset of each field; bytes between fields are reserved and 0."""
-    spec: dict[str, Any] = {
+    spec: Any = {
         "names": [name for name, _, _ in fields],
         "formats": [form for _, form, _ in fields],
         "offsets": [offset for _, _, offset in fields],
@@ -243,9 +243,11 @@ def make_commands(count: int) -> Records:
 
 def order_events(events: Records) -> Records:
     """Select the events that aren't trades and name their fields by ORDER_EVENT_DTYPE. O(n), one copy."""
-    return events[events["kind"] != Kind.TRADE].view(ORDER_EVENT_DTYPE)
+    chosen: Records = events[events["kind"] != Kind.TRADE]
+    return chosen.view(ORDER_EVENT_DTYPE)
 
 
 def trade_events(events: Records) -> Records:
     """Select the trades and name their fields by TRADE_DTYPE. O(n), one copy."""
-    return events[events["kind"] == Kind.TRADE].view(TRADE_DTYPE)
+    chosen: Records = events[events["kind"] == Kind.TRADE]
+    return chosen.view(TRADE_DTYPE)

@@ -115,7 +115,7 @@ def _read(raw: memoryview) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
         for (_, dtype), count in zip(_ARRAYS, rows, strict=True):
             arrays.append(np.frombuffer(body[at : at + count * dtype.itemsize], dtype) if count else np.empty(0, dtype))
             at += count * dtype.itemsize
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SnapshotError(f"the snapshot's header must describe its arrays: {error}") from error
     if at != len(body):
         raise SnapshotError(f"the snapshot must have {at + _DIGEST_BYTES} bytes, had {len(raw)}")

@@ -1,4 +1,4 @@
-"""The command line: `pyengine …`. This door needs nothing beyond the base install; what is behind it needs the extra `cli`."""
+"""The command line, `pyengine`. This door needs only the base install; what is behind it needs the extra `cli`."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Options:
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors and differences.")
 @click.pass_context
-def replay_command(context: click.Context, /, paths: tuple[Path, ...], sample: bool, **options: Any) -> None:  # noqa: FBT001, ANN401  as click passes them
+def replay_command(context: click.Context, /, paths: tuple[Path, ...], sample: bool, **options: Any) -> None:  # noqa: ANN401, FBT001  as click passes them
     """Replay recorded markets: folders, LOBSTER messages, Databento MBO, or files of commands.
 
     Exit status: 0 if all went well, 1 if --verify or --expected found a difference, 2 if the input can't be used.

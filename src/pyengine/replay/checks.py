@@ -102,7 +102,7 @@ class Check:
         """Take the next trades of the engine, in order."""
 
     def passed(self, moment: Moment) -> None:
-        """Take note that some more commands were run; between the points these are as many as the tape gives at a time."""
+        """Take note that more commands were run: between points, as many as the tape gives at a time."""
 
     def finish(self, moment: Moment) -> Finding | None:  # noqa: ARG002  for those that override it
         """Say what was found; None if the check was only there to watch."""
@@ -283,13 +283,13 @@ class FillsCheck(Check):
         self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "recorded fills"
     ) -> None:
         super().__init__(label, np.concatenate([before, after]))
-        self._order_id, self._qty_lots, self._after = order_id, qty_lots, after
+        self.order_id, self._qty_lots, self._after = order_id, qty_lots, after
         self._open: dict[int, int] = {}
 
     def look(self, moment: Moment, index: int) -> None:
         """Look up the order of a fill. O(1)."""
-        fill = index % len(self._order_id)
-        order_id, qty = int(self._order_id[fill]), int(self._qty_lots[fill])
+        fill = index % len(self.order_id)
+        order_id, qty = int(self.order_id[fill]), int(self._qty_lots[fill])
         order = moment.engine.order(order_id)
         open_lots = 0 if order is None else int(order.qty_lots)
         if index == fill:
@@ -306,5 +306,5 @@ class FillsCheck(Check):
     def finish(self, moment: Moment) -> Finding:  # noqa: ARG002  all fills have been seen
         """Say what was found."""
         for fill in np.flatnonzero(self._after < 0):
-            self.differ(int(fill), f"order {self._order_id[fill]}", "reduced after its fill", "left as it was")
-        return Finding(self.label, "fills", len(self._order_id), self.matched, self.difference)
+            self.differ(int(fill), f"order {self.order_id[fill]}", "reduced after its fill", "left as it was")
+        return Finding(self.label, "fills", len(self.order_id), self.matched, self.difference)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyengine.commands import Commands, commands_from
-from pyengine.errors import PyengineError
+from pyengine.errors import FieldError, PyengineError
 from pyengine.instrument import Instrument
-from pyengine.records import COMMAND_DTYPE, EVERY_INSTRUMENT, TRADE_DTYPE, Records
+from pyengine.records import COMMAND_COLUMNS, COMMAND_DTYPE, EVERY_INSTRUMENT, TRADE_DTYPE, Records
 from pyengine.replay.checks import Check, TradesCheck
 from pyengine.replay.errors import ReplayError, shown
 from pyengine.replay.folder import expected_check
@@ -40,12 +40,8 @@ _NUMBERED = {"instrument": 1 << 20, "user": 1 << 24}
 _READ_AHEAD = 2  # groups of rows decoded while the engine runs the one before
 
 
-def _kinds(dtype: np.dtype[np.void]) -> dict[str, Kind]:
-    return {name: Integer(dtype[name].str) for name in dtype.names or ()}
-
-
-_FIELDS = _kinds(COMMAND_DTYPE)
-_TRADE_FIELDS = _kinds(TRADE_DTYPE)
+_FIELDS: dict[str, Kind] = {name: Integer(COMMAND_DTYPE[name].str) for name in COMMAND_COLUMNS}
+_TRADE_FIELDS: dict[str, Kind] = {name: Integer(TRADE_DTYPE[name].str) for name in TRADE_DTYPE.names or ()}
 _REQUIRED = {"action": _FIELDS["action"]}
 
 
@@ -60,8 +56,20 @@ def write_commands(path: str | PathLike[str], commands: Batch, *, instruments: S
         A column that is 0 in all rows is left out, as that is what a missing one stands for.
     instruments : sequence of Instrument, optional
         What is traded, in the order of its numbers; kept in Parquet and NPZ.
+
+    Raises
+    ------
+    ReplayError
+        The name ends otherwise.
+    FieldError
+        A reserved byte isn't 0.
     """
-    columns = _by_name(commands) if isinstance(commands, Commands) else _split(commands)
+    if isinstance(commands, Commands):
+        columns = dict(zip(COMMAND_COLUMNS, commands.columns, strict=True))
+    else:
+        columns = {name: commands[name] for name in COMMAND_COLUMNS}
+        if commands["reserved"].any():
+            raise FieldError("reserved", commands["reserved"].max(), "0, as it has no column")
     _write_columns(Path(path), columns, instruments, "action")
 
 
@@ -71,8 +79,8 @@ def read_commands(path: str | PathLike[str]) -> Records:
     Parameters
     ----------
     path : str or path
-        A .parquet, .csv or .npz file with the column `action` and any others of COMMAND_DTYPE. Integers of another width
-        are converted if they are in range.
+        A .parquet, .csv or .npz file with the column `action` and any others of COMMAND_DTYPE. Integers of another
+        width are converted if they are in range.
 
     Returns
     -------
@@ -104,16 +112,9 @@ def write_trades(
     sources : ndarray, optional
         Which recording each trade is of, as the column ``source``.
     """
-    columns = _split(trades) if sources is None else {"source": sources, **_split(trades)}
+    columns = {} if sources is None else {"source": sources}
+    columns |= {name: trades[name] for name in _TRADE_FIELDS}
     _write_columns(Path(path), columns, instruments, "taker_id")
-
-
-def _split(records: Records) -> dict[str, Ints]:
-    return {name: records[name] for name in records.dtype.names or ()}
-
-
-def _by_name(commands: Commands) -> dict[str, Ints]:
-    return dict(zip(_FIELDS, commands.columns, strict=True))
 
 
 def _write_columns(path: Path, columns: Mapping[str, Ints], instruments: Sequence[Instrument], always: str) -> None:
@@ -137,8 +138,8 @@ def commands_tape(
     expected : Path, optional
         A file of trades, as `write_trades` writes it or as a folder has it, or of a final book.
     instrument : Instrument, optional
-        What is traded, if it is one. By default what the file says, else instruments named ``0``, ``1`` and so on, of tick 1
-        and lot 1.
+        What is traded, if it is one. By default what the file says, else instruments named ``0``, ``1`` and so on, of
+        tick 1 and lot 1.
 
     Returns
     -------
@@ -224,7 +225,7 @@ class ParquetTape:
         """Make fresh checks."""
         return [make() for make in self.expectations]
 
-    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  no look at the book
+    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  needs no look at the book
         """Give the commands, a group of rows at a time, with at most `_READ_AHEAD` groups waiting."""
         with parquet_file(self.path) as file, ThreadPoolExecutor(1) as reader:
             names = [name for name in _FIELDS if name in file.schema_arrow.names]

@@ -105,7 +105,7 @@ def _zstd_blocks(file: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def packed_writer(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing, packed as its suffix says (.gz, .xz, .zst, else plain). Equal input gives equal bytes."""
+    """Open a file for writing, packed as its suffix says (.gz, .xz, .zst, else plain), with no time in it."""
     suffix = path.suffix.lower()
     with path.open("wb") as file:
         if suffix == ".gz":
@@ -116,7 +116,9 @@ def packed_writer(path: Path) -> Iterator[BinaryIO]:
                 yield cast("BinaryIO", packed_xz)
         elif suffix == ".zst":
             zstandard = require("zstandard", "zstd")
-            with zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as packed_zst:
+            with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(
+                file, closefd=False
+            ) as packed_zst:
                 yield packed_zst
         else:
             yield file

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyengine.errors import FieldError
 from pyengine.instrument import Instrument
 from pyengine.optional import require
 from pyengine.records import Side
@@ -228,9 +229,8 @@ def _instruments(path: Path, rows: _Recording, instrument: Instrument | None) ->
         ticks[with_orders] = np.maximum(np.gcd.reduceat(prices, starts), 1)
         lowest[with_orders] = np.minimum.reduceat(prices, starts)
     if instrument is None:
-        symbols = [rows.symbols.get(int(key), str(key)) for key in ids]
-        described = zip(symbols, ticks.tolist(), (lowest // ticks).tolist(), strict=True)
-        return [_instrument(*one) for one in described], ticks, numbers
+        described = zip(_names(ids.tolist(), rows.symbols), ticks.tolist(), (lowest // ticks).tolist(), strict=True)
+        return [_instrument(path, *one) for one in described], ticks, numbers
     if len(ids) > 1:
         raise ReplayError(path, "of one instrument, as one was given", f"of {len(ids)}", subject="recording")
     given = int(instrument.tick_size.scaleb(_PLACES))
@@ -240,10 +240,24 @@ def _instruments(path: Path, rows: _Recording, instrument: Instrument | None) ->
     return [instrument], np.array([given]), numbers
 
 
-def _instrument(symbol: str, tick: int, lowest_ticks: int) -> Instrument:
+def _names(ids: list[int], symbols: Mapping[int, str]) -> list[str]:
+    """Name the instruments; one whose symbol is unknown or taken, as a rolled contract's may be, by its id."""
+    named: dict[str, int] = {}
+    for key in ids:
+        symbol = symbols.get(key, str(key))
+        named[symbol if symbol not in named else f"{symbol}.{key}"] = key
+    return list(named)
+
+
+def _instrument(path: Path, symbol: str, tick: int, lowest_ticks: int) -> Instrument:
     """Describe one instrument; prices below one tick are allowed where they occur."""
     tick_size = Number(tick).scaleb(-_PLACES).normalize()
-    return Instrument(symbol, tick_size, 1, min_price=lowest_ticks * tick_size if lowest_ticks < 1 else None)
+    try:
+        return Instrument(symbol, tick_size, 1, min_price=lowest_ticks * tick_size if lowest_ticks < 1 else None)
+    except FieldError as error:
+        raise ReplayError(
+            path, error.expected, shown(str(error.value)), subject=f"instrument's {error.field}"
+        ) from error
 
 
 def _fills(events: BookEvents, mapped: Mapped) -> list[Callable[[], Check]]:
@@ -285,7 +299,7 @@ def _expected_depth(
 
 
 def _align(path: Path, book: Path, rows: _Recording, table: Mapping[str, Ints]) -> NDArray[np.int64]:
-    """Find the event that each row of levels follows: for a trade the last of its event, as its fills come off there."""
+    """Find the row that each row of levels follows: for a trade the last of its event, as its fills come off there."""
     names = [name for name in ("sequence", "ts_event", "action", "size", "order_id") if name in table]
     events = list(zip(*(rows[name].tolist() for name in names), strict=True))
     wanted = list(zip(*(table[name].tolist() for name in names), strict=True))

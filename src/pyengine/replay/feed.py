@@ -1,8 +1,8 @@
 """Book events, as market-by-order feeds tell them, turned into commands.
 
-A feed tells what became of each order after the exchange had matched: added, made smaller, changed, gone. So its events are
-applied to a book and not matched again. New and changed orders are sent as post-only: where the feed would cross the book,
-the engine refuses and the difference shows, instead of trades that never were.
+A feed tells what became of each order after the exchange had matched: added, made smaller, changed, gone. So its events
+are applied to a book and not matched again. New and changed orders are sent as post-only: where the feed would cross
+the book, the engine refuses and the difference shows, instead of trades that never were.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ class Mapped:
 def map_events(events: BookEvents) -> Mapped:
     """Turn events into commands.
 
-    ADD becomes LIMIT; REDUCE becomes AMEND to what is left, which keeps the place in the queue, or CANCEL when nothing is;
-    CHANGE becomes AMEND, or LIMIT for an order that isn't there (as feeds define it); CLEAR becomes MASS_CANCEL.
+    ADD becomes LIMIT; REDUCE becomes AMEND to what is left, which keeps the place in the queue, or CANCEL when nothing
+    is; CHANGE becomes AMEND, or LIMIT for an order that isn't there (as feeds define it); CLEAR becomes MASS_CANCEL.
 
     Notes
     -----
-    O(n log n): events are sorted by order, and what is open follows from a running sum between an order's absolute sizes.
+    O(n log n): events are sorted by order, and what is open follows from a running sum between the absolute sizes.
     """
     rows, new_order = _by_order(events)
     op, qty = events.op[rows], events.qty_lots[rows]

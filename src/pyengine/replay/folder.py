@@ -59,9 +59,9 @@ def folder_tape(path: Path, *, expected: Path | None = None, instrument: Instrum
     ----------
     path : Path
         Holds ``orders`` (seq, ts_ns, action N, M or C, order_id, side, price, qty), and as far as they are known
-        ``seed_book`` and ``final_book`` (side, price, queue_pos, order_id, qty), ``trades_expected`` (order_seq, taker_id,
-        maker_id, price, qty); each as CSV or Parquet, packed or not. Prices are ticks and sizes lots. ``instrument.json``
-        has the symbol, tick_size and lot_size.
+        ``seed_book`` and ``final_book`` (side, price, queue_pos, order_id, qty), ``trades_expected`` (order_seq,
+        taker_id, maker_id, price, qty); each as CSV or Parquet, packed or not. Prices are ticks and sizes lots.
+        ``instrument.json`` has the symbol, tick_size and lot_size.
     expected : Path, optional
         A file of trades or of a book, to be compared instead of those in the folder.
     instrument : Instrument, optional

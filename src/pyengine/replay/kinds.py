@@ -21,6 +21,8 @@ _THREES = np.uint64(0x3333333333333333)
 _SIXES = np.uint64(0x0606060606060606)
 _UPPER = np.uint64(0xF0F0F0F0F0F0F0F0)  # the upper half of each byte
 _MINUS, _POINT, _ZERO = b"-.0"
+_TIME_FORM = np.frombuffer(b"0000-00-00T00:00:00.000000000", np.uint8)
+_TIME_LENGTHS = (10, 19, *range(21, 30))  # a day, a second, and any fraction of it
 
 
 class CellError(Exception):
@@ -149,9 +151,13 @@ class Time:
         zulu = (lengths > 0) & (cells.text[np.maximum(cells.ends - 1, 0)] == ord("Z"))
         if not zulu.any():
             return Integer(self.dtype, self.blank).parse(cells)
-        _refuse((lengths > 30) | ~zulu, self.expected)
-        bare = Cells(cells.text, cells.starts, cells.ends - 1)
-        texts = bare.padded(29)
+        _refuse(~np.isin(lengths - 1, _TIME_LENGTHS) | ~zulu, self.expected)
+        texts = Cells(cells.text, cells.starts, cells.ends - 1).padded(len(_TIME_FORM))
+        # NumPy would also take offsets from UTC, words such as NaT, and years that don't fit into nanoseconds.
+        letters = texts.view(np.uint8).reshape(len(texts), -1)
+        is_digit = letters - np.uint8(_ZERO) <= 9
+        fits = np.where(_TIME_FORM == _ZERO, is_digit, letters == _TIME_FORM) | (letters == 0)
+        _refuse(~fits.all(axis=1) | (texts < b"1678") | (texts >= b"2262"), self.expected)
         try:
             return texts.astype("datetime64[ns]").view("<i8")
         except ValueError:

@@ -53,8 +53,8 @@ def lobster_tape(path: Path, *, expected: Path | None = None, instrument: Instru
     path : Path
         The messages: time, type, order id, size, price, direction.
     expected : Path, optional
-        The order book file. If it isn't given, the file beside `path` whose name has ``_orderbook_`` for ``_message_`` is
-        taken when there is one.
+        The order book file. If it isn't given, the file beside `path` whose name has ``_orderbook_`` for ``_message_``
+        is taken when there is one.
     instrument : Instrument, optional
         What is traded; its tick must be 0.0001 dollars. By default the symbol is the first word of the name.
 
@@ -115,8 +115,8 @@ def _read_book(path: Path) -> DepthRows:
 class LobsterTape:
     """Messages with the book after each: row i must be row i - 1 with message i applied.
 
-    The file shows so many levels and has no message about what lies deeper. So a level that leaves the view is forgotten,
-    and one that comes into view is taken from the row that shows it, as one order.
+    The file shows so many levels and has no message about what lies deeper. So a level that leaves the view is
+    forgotten, and one that comes into view is taken from the row that shows it, as one order.
     """
 
     name: str

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pyengine.commands import Commands
 from pyengine.engine import Engine
+from pyengine.errors import FieldError
 from pyengine.instrument import Instrument
-from pyengine.records import COMMAND_DTYPE, FIRST_REJECTION, TRADE_DTYPE, Reason, Records, Status
+from pyengine.records import COMMAND_COLUMNS, FIRST_REJECTION, TRADE_DTYPE, Reason, Records, Status
 from pyengine.replay.checks import Check, Moment, Verification
 from pyengine.replay.errors import ReplayError
 from pyengine.replay.sources import Source, open_tape
@@ -25,7 +26,7 @@ from pyengine.replay.tape import Batch, Tape
 Progress: TypeAlias = Callable[[int, int], None]
 """Called now and then with the commands run so far, and how many there are (0 if that isn't known)."""
 
-_TS_COLUMN = (COMMAND_DTYPE.names or ()).index("ts_ns")
+_TS_COLUMN = COMMAND_COLUMNS.index("ts_ns")
 _PROGRESS_S = 0.05
 
 
@@ -212,7 +213,8 @@ def replay_many(
     sources : iterable of str, path or Tape
         What to replay. Paths cost nothing to send to another process; tapes are sent whole.
     executor : concurrent.futures.Executor, optional
-        Where to run; it is left open. By default a pool of processes. The engine runs without the GIL, so threads serve too.
+        Where to run; it is left open. By default a pool of processes. The engine runs without the GIL, so threads
+        serve too.
     jobs : int, optional
         Size of the default pool; as many as there are processors by default.
     progress : callable, optional
@@ -261,7 +263,10 @@ def _prepare(engine: Engine, tape: Tape) -> None:
     """See that the engine's instruments are the tape's, under the same numbers, and that its users are known."""
     for number, wanted in enumerate(tape.instruments):
         if number >= len(engine.books):
-            engine.add_instrument(wanted)
+            try:
+                engine.add_instrument(wanted)
+            except FieldError as error:
+                raise ReplayError(tape.name, error.expected, repr(error.value), subject=error.field) from error
         elif (have := engine.books[number].instrument) != wanted:
             raise ReplayError(tape.name, repr(have), repr(wanted), subject=f"instrument {number}, in the engine given,")
     for number in range(engine.user_count + 1, tape.users + 1):

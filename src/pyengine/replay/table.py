@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyengine.optional import require
+from pyengine.optional import MissingExtraError, require
 from pyengine.replay.compression import bare_name, packed_writer, read_all
 from pyengine.replay.errors import ReplayError, shown
 from pyengine.replay.kinds import Code, Integer, Ints, Kind, Time
 from pyengine.replay.text import read_csv
 
 _NPZ_MAGIC = b"PK"
+_WHOLE_NPZ = "a whole NPZ file of plain arrays"
 NOTE_KEY = "pyengine"
 """Where Parquet and NPZ files keep what isn't a column: a JSON object."""
 
@@ -86,13 +86,19 @@ def require_columns(path: Path, schema: Mapping[str, Kind], names: list[str]) ->
 
 
 @contextmanager
-def arrow_errors(path: Path) -> Iterator[None]:
-    """Turn what Arrow raises over a damaged file into ReplayError."""
-    arrow = require("pyarrow", "parquet")
+def damage_named(path: Path, expected: str) -> Iterator[None]:
+    """Turn whatever a library raises over a damaged file into ReplayError."""
     try:
         yield
-    except (arrow.ArrowException, OSError) as error:
-        raise ReplayError(path, "a whole Parquet file", f"damaged ({error})") from error
+    except (ReplayError, MissingExtraError):
+        raise
+    except Exception as error:  # damaged headers lead decoders into errors of every kind
+        raise ReplayError(path, expected, f"damaged ({type(error).__name__}: {error})") from error
+
+
+def arrow_errors(path: Path) -> AbstractContextManager[None]:
+    """Name a damaged Parquet file."""
+    return damage_named(path, "a whole Parquet file")
 
 
 @contextmanager
@@ -180,7 +186,7 @@ def in_range(path: Path, name: str, values: Ints, kind: Kind, rows_before: int =
 
 def _read_npz(path: Path, schema: Mapping[str, Kind], kinds: Mapping[str, Kind]) -> dict[str, Ints]:
     """Read the arrays of an NPZ file; pickled objects are refused."""
-    with _npz(path) as arrays:
+    with _npz(path) as arrays, damage_named(path, _WHOLE_NPZ):
         require_columns(path, schema, [name for name in arrays.files if name != NOTE_KEY])
         columns = {name: arrays[name] for name in kinds if name in arrays.files}
     lengths = {len(values) if values.ndim == 1 else -1 for values in columns.values()}
@@ -195,13 +201,10 @@ def _npz(path: Path) -> Iterator[Any]:
     raw = read_all(path)
     if not raw.startswith(_NPZ_MAGIC):
         raise ReplayError(path, "an NPZ file", f"a file that starts with {shown(raw[:8])}")
-    try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-            yield arrays
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
-        if isinstance(error, ReplayError):
-            raise
-        raise ReplayError(path, "a whole NPZ file of plain arrays", f"damaged ({error})") from error
+    with damage_named(path, _WHOLE_NPZ):
+        arrays = np.load(io.BytesIO(raw), allow_pickle=False)
+    with arrays:
+        yield arrays
 
 
 def read_note(path: Path) -> dict[str, Any]:
@@ -209,7 +212,7 @@ def read_note(path: Path) -> dict[str, Any]:
     form = form_of(path)
     text: str | bytes = b""
     if form == "npz":
-        with _npz(path) as arrays:
+        with _npz(path) as arrays, damage_named(path, _WHOLE_NPZ):
             text = str(arrays[NOTE_KEY]) if NOTE_KEY in arrays.files else b""
     elif form == "parquet":
         with parquet_file(path) as file:
@@ -242,15 +245,18 @@ def write_table(path: Path, columns: Mapping[str, Ints], *, note: Mapping[str, A
                 lists = [map(str, values[start : start + _CSV_ROWS].tolist()) for values in columns.values()]
                 file.write(("\n".join(map(",".join, zip(*lists, strict=True))) + "\n").encode())
         elif form == "npz":
-            extra = {NOTE_KEY: np.array(json.dumps(note))} if note else {}
-            arrays = {name: np.ascontiguousarray(values) for name, values in columns.items()}
-            np.savez_compressed(file, allow_pickle=False, **arrays, **extra)
+            arrays: dict[str, Any] = {name: np.ascontiguousarray(values) for name, values in columns.items()}
+            whole = io.BytesIO()  # a zip file goes back to its headers, which a packed one can't
+            if note:
+                arrays[NOTE_KEY] = np.array(json.dumps(note))
+            np.savez_compressed(whole, **arrays)
+            file.write(whole.getbuffer())
         else:
             _write_parquet(file, columns, note)
 
 
 def _write_parquet(file: Any, columns: Mapping[str, Ints], note: Mapping[str, Any] | None) -> None:
-    """Write Parquet that is small and reads fast: codes by dictionary, numbers by their differences, light compression."""
+    """Write Parquet that is small and reads fast: codes by dictionary, numbers by differences, lightly compressed."""
     arrow = require("pyarrow", "parquet")
     parquet = require("pyarrow.parquet", "parquet")
     table = arrow.table({name: arrow.array(np.ascontiguousarray(values)) for name, values in columns.items()})

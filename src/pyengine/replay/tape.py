@@ -109,7 +109,7 @@ class PlainTape:
         """Number of commands."""
         return len(self.commands)
 
-    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  no look at the book
+    def batches(self, engine: Engine, checks: Sequence[Check]) -> Iterator[Batch]:  # noqa: ARG002  needs no look at the book
         """Give the commands, `BATCH_ROWS` at a time."""
         return batches_of(self.commands)
 

@@ -53,7 +53,8 @@ def read_csv(
     Raises
     ------
     ReplayError
-        A column is missing, a row has too few or too many fields, a cell isn't of its kind, or the file can't be unpacked.
+        A column is missing, a row has too few or too many fields, a cell isn't of its kind, or the file can't be
+        unpacked.
 
     Notes
     -----
@@ -124,7 +125,7 @@ def _names(path: Path, line: bytes) -> list[str]:
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Read a file in blocks that end with a line, with plain line ends, without quotes and without blank lines at the end."""
+    """Read a file in blocks of whole lines, with plain line ends, no quotes, and nothing blank at the end."""
     rest = b""
     first = True
     for block in read_blocks(path):
@@ -149,8 +150,11 @@ def _plain(path: Path, lines: bytes) -> bytes:
     if b'"' not in lines:
         return lines
     out = []
-    for fields in csv.reader(io.StringIO(lines.decode(errors="replace"))):
-        if any("," in field or "\n" in field for field in fields):
-            raise ReplayError(path, "fields without commas or line ends inside", shown(",".join(fields)))
-        out.append(",".join(fields) + "\n")
+    try:
+        for fields in csv.reader(io.StringIO(lines.decode(errors="replace"))):
+            if any("," in field or "\n" in field for field in fields):
+                raise ReplayError(path, "fields without commas or line ends inside", shown(",".join(fields)))
+            out.append(",".join(fields) + "\n")
+    except csv.Error as error:
+        raise ReplayError(path, "lines of CSV", f"damaged ({error})") from error
     return "".join(out).encode()
