@@ -4,19 +4,20 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pyengine._core.idtable cimport idtable_tag
+from pyengine._core.ladder cimport Ladder, ladder_find, ladder_key
 from pyengine._core.matching cimport matching_execute, matching_reject
 from pyengine._core.port cimport (
     pye_alloc, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
     pye_unlikely,
 )
-from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, OUT_OF_MEMORY, RING_FULL, TRADE, Command, Event
+from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, LIMIT, OUT_OF_MEMORY, RING_FULL, TRADE, Command, Event
 from pyengine._core.ring cimport PUBLISH_EVERY, ring_publish, ring_room
 from pyengine._core.state cimport Collector, Order, State, state_collect, state_keep
 
 cdef enum:
     WARM_BLOCKS = 4
     WARM_BYTES = 1 << 28           # larger blocks go back to the system
-    DEEP_ORDERS = 6000             # more resting orders than the second-level cache holds: look ahead
+    DEEP_ORDERS = 8000             # more resting orders than the second-level cache holds: look ahead
     AHEAD_BUCKET = 24                # commands between the touch of an id's bucket and its use
     AHEAD_ORDER = 16
     AHEAD_NEIGHBOURS = 8
@@ -177,13 +178,29 @@ cdef void gather(const Table* t, uint64_t first, uint64_t n, Command* into) noex
 
 
 cdef inline void touch_bucket(const State* s, const Command* c) noexcept nogil:
-    pye_prefetch_read(&s.ids.buckets[idtable_tag(c.order_id) & s.ids.mask])
+    """Touch the id's bucket; of a new id also the count that says whether the search may stop there."""
+    cdef uint64_t b = idtable_tag(c.order_id) & s.ids.mask
+    pye_prefetch_write(&s.ids.buckets[b])
+    if c.action == LIMIT:
+        pye_prefetch_read(&s.ids.spill[b])
 
 
-cdef inline uint32_t touch_order(const State* s, const Command* c) noexcept nogil:
+cdef inline void touch_tail(State* s, const Command* c) noexcept nogil:
+    """Touch the order that a new one would queue behind."""
+    cdef uint32_t level
+    cdef Ladder* l
+    if c.instrument < s.book_count and 1 <= c.side <= 2:
+        l = &s.ladders[2 * c.instrument + c.side - 1]
+        level = ladder_find(&s.pool, l, ladder_key(l, c.price_ticks))
+        pye_prefetch_write(&s.orders[s.pool.levels[level].tail])
+
+
+cdef inline uint32_t touch_order(State* s, const Command* c) noexcept nogil:
     """Touch the order that a cancel or an amend names; its index, or 0. A wrong guess only costs the touch."""
     cdef uint32_t tag = idtable_tag(c.order_id), hits, index
     cdef uint64_t b = tag & s.ids.mask
+    if c.action == LIMIT:
+        touch_tail(s, c)
     if c.action != CANCEL and c.action != AMEND:
         return 0
     hits = pye_match8(s.ids.buckets[b].tag, tag)

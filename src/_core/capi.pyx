@@ -36,7 +36,7 @@ cdef Api table
 
 cdef State* create(uint64_t ring_capacity, uint64_t expected_orders) noexcept nogil:
     cdef State* s
-    if ring_capacity < 64 or ring_capacity & (ring_capacity - 1):
+    if not 64 <= ring_capacity <= 1 << 28 or ring_capacity & (ring_capacity - 1) or expected_orders > 1 << 27:
         return NULL
     s = state_new(ring_capacity, expected_orders)
     if s != NULL:
@@ -76,7 +76,7 @@ cdef int best(const State* s, uint32_t book, int side, int64_t* price) noexcept 
     cdef const Ladder* l
     if book >= s.book_count or not 1 <= side <= 2:
         return 0
-    l = &s.books[book].sides[side - 1]
+    l = &s.ladders[2 * book + side - 1]
     if l.best_level == 0:
         return 0
     price[0] = s.pool.levels[l.best_level].price_ticks
@@ -88,7 +88,7 @@ cdef int64_t depth_at(State* s, uint32_t book, int side, int64_t price) noexcept
     cdef uint32_t level
     if book >= s.book_count or not 1 <= side <= 2:
         return 0
-    l = &s.books[book].sides[side - 1]
+    l = &s.ladders[2 * book + side - 1]
     level = ladder_find(&s.pool, l, ladder_key(l, price))
     return s.pool.levels[level].qty_lots if level != 0 else 0
 

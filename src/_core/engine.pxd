@@ -34,14 +34,3 @@ cdef class EngineCore:
     cdef Result refuse(self, const Command* c, int reason, object instrument)
     cdef Result finish(self, const Command* c, int status, object instrument)
     cdef uint32_t user_number(self, object user) except? 0xFFFFFFFF
-
-
-cdef class Book:
-    cdef readonly EngineCore engine
-    cdef readonly object instrument
-    cdef readonly uint32_t index
-
-    cdef Result place(self, Command* c, object side, object qty_lots, object order_id, object user, object tif, object flags,
-                      object ts_ns, object stp)
-    cdef object touch(self, int side)
-    cdef object side_depth(self, int side, uint64_t limit)

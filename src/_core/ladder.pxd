@@ -49,7 +49,7 @@ ctypedef struct LevelPool:
     Slab level_slab
     Slab page_slab
 
-ctypedef struct Ladder:
+ctypedef struct Ladder:            # 320 bytes, five cache lines; the first is the hot one
     uint64_t best_key              # NO_KEY when empty
     uint64_t flip                  # key = price ^ flip
     uint32_t best_level            # 0 when empty
@@ -57,6 +57,7 @@ ctypedef struct Ladder:
     uint32_t side                  # as in Level
     uint32_t levels
     uint64_t orders
+    uint64_t apart[3]
     uint32_t cache[CACHED_PAGES]   # leaf page by page number modulo, or 0
 
 cdef extern from *:

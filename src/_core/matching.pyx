@@ -1,6 +1,6 @@
 """The matching kernels. See matching.pxd for what they promise, ladder.pxd and state.pxd for what they work on."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from pyengine._core.ladder cimport (
     NO_KEY, Ladder, Level, ladder_close, ladder_find, ladder_key, ladder_next, ladder_open,
 )
@@ -399,11 +399,13 @@ cdef int submit(State* s, const Command* c) noexcept nogil:
     cdef uint64_t order_id = c.order_id
     cdef int64_t price_ticks = c.price_ticks
     cdef int status = check_new(s, c)
+    cdef uint32_t which
     cdef bint crosses
     if pye_unlikely(status != 0):
         return status
-    own = &s.books[c.instrument].sides[c.side - 1]
-    opposite = &s.books[c.instrument].sides[2 - c.side]
+    which = 2 * c.instrument + c.side - 1
+    own = &s.ladders[which]
+    opposite = &s.ladders[which ^ 1]
     if c.flags & ASSIGN_ID:
         order_id = free_order_id(s)
     elif pye_unlikely(find_entry(s, order_id) != NO_ENTRY):
@@ -458,7 +460,7 @@ cdef int cancel(State* s, const Command* c) noexcept nogil:
     emit_cancelled(s, o, v, c.ts_ns, o.qty_lots, 0, BY_USER)
     s.last.open_lots = o.qty_lots
     s.last.reason = BY_USER
-    take_from_level(s, &s.books[v.side >> 1].sides[v.side & 1], index)
+    take_from_level(s, &s.ladders[v.side], index)
     free_order(s, index, entry)
     return DONE_CANCELLED
 
@@ -483,8 +485,8 @@ cdef int amend(State* s, const Command* c) noexcept nogil:
     index = order_of(s, entry)
     o = &s.orders[index]
     v = &s.pool.levels[o.level]
-    own = &s.books[c.instrument].sides[v.side & 1]
-    opposite = &s.books[c.instrument].sides[1 - (v.side & 1)]
+    own = &s.ladders[v.side]
+    opposite = &s.ladders[v.side ^ 1]
     t.id = c.order_id
     t.detail = event_detail(o.user, LIMIT, GTC, c.flags, c.stp)
     t.ts_ns = c.ts_ns
@@ -548,8 +550,10 @@ cdef void mass_cancel_order(State* s, uint32_t index, int64_t ts_ns) noexcept no
     cdef const Level* v = &s.pool.levels[o.level]
     emit_cancelled(s, o, v, ts_ns, o.qty_lots, 0, BY_MASS)
     s.last.cancelled += 1
-    s.last.open_lots += o.qty_lots
-    drop_maker(s, &s.books[v.side >> 1].sides[v.side & 1], index)
+    # The sum of many huge orders may not fit; it stays at the largest number then.
+    if pye_add_overflows(s.last.open_lots, o.qty_lots, &s.last.open_lots):
+        s.last.open_lots = INT64_MAX
+    drop_maker(s, &s.ladders[v.side], index)
 
 
 cdef uint64_t mass_cancel_need(const State* s, const Command* c) noexcept nogil:
@@ -558,7 +562,7 @@ cdef uint64_t mass_cancel_need(const State* s, const Command* c) noexcept nogil:
         return s.users[c.user].count
     if c.instrument >= s.book_count:
         return s.order_slab.live
-    return s.books[c.instrument].sides[0].orders + s.books[c.instrument].sides[1].orders
+    return s.ladders[2 * c.instrument].orders + s.ladders[2 * c.instrument + 1].orders
 
 
 cdef void mass_cancel_book(State* s, uint32_t book, const Command* c) noexcept nogil:
@@ -566,7 +570,7 @@ cdef void mass_cancel_book(State* s, uint32_t book, const Command* c) noexcept n
     cdef int side
     for side in range(2):
         if c.side == 0 or c.side == side + 1:
-            l = &s.books[book].sides[side]
+            l = &s.ladders[2 * book + side]
             while l.best_level != 0:
                 mass_cancel_order(s, s.pool.levels[l.best_level].head, c.ts_ns)
 

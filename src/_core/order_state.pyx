@@ -465,9 +465,7 @@ cdef inline void apply_replaced(OrderStoreState* s, const Event* e) noexcept nog
     order.remaining_lots = e.qty_lots
     order.price_ticks = e.price_ticks
     if not e.flags & KEPT_PLACE:
-        order.entered = e.seq
-        status_unlink(s, i)
-        status_link(s, i)
+        order.entered = e.seq      # answers go by it, wherever the order stands in its list
 
 
 cdef inline int apply_event(OrderStoreState* s, const Event* e) noexcept nogil:

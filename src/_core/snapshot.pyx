@@ -93,10 +93,10 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
         The arrays contradict themselves or the engine; the engine must be thrown away then.
     """
     cdef State* s = engine.state
-    cdef const uint32_t[::1] counts = np.ascontiguousarray(book_orders, np.uint32)
-    cdef const uint32_t[::1] owned = np.ascontiguousarray(user_orders, np.uint32)
-    cdef const uint32_t[::1] places = np.ascontiguousarray(entries, np.uint32)
-    cdef const uint8_t[::1] modes = np.ascontiguousarray(user_modes, np.uint8)
+    cdef const uint32_t[::1] counts = np.require(book_orders, np.uint32, ["C", "A"])
+    cdef const uint32_t[::1] owned = np.require(user_orders, np.uint32, ["C", "A"])
+    cdef const uint32_t[::1] places = np.require(entries, np.uint32, ["C", "A"])
+    cdef const uint8_t[::1] modes = np.require(user_modes, np.uint8, ["C"])
     cdef unsigned char[::1] records
     cdef uint32_t[::1] indexes = np.zeros(max(len(orders), 1), np.uint32)
     cdef uint64_t total = len(orders), done = 0, user, n = 0, i

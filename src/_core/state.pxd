@@ -30,7 +30,6 @@ ctypedef struct User:
     uint8_t stp                    # STP_DEFAULT: the engine's
 
 ctypedef struct Book:
-    Ladder sides[2]                # bids, asks
     int64_t min_price_ticks
     int64_t max_price_ticks
     int64_t min_qty_lots
@@ -77,6 +76,7 @@ ctypedef struct State:
     IdTable ids                    # owns its buckets
     uint32_t budget                # orders that may still come to rest before memory has to be looked at
     Book* books                    # owned
+    Ladder* ladders                # owned; bids and asks of each book
     uint32_t book_count
     uint32_t book_capacity
     User* users                    # owned; [0] is nobody

@@ -3,10 +3,12 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pyengine._core.idtable cimport idtable_free, idtable_grow, idtable_init
-from pyengine._core.ladder cimport MAX_PAGES_PER_LEVEL, Level, Page, Slab, ladder_init
+from pyengine._core.ladder cimport MAX_PAGES_PER_LEVEL, Ladder, Level, Page, Slab, ladder_init
 from pyengine._core.port cimport pye_alloc, pye_free, pye_grow, pye_now_ns, pye_sleep_ns
 from pyengine._core.records cimport OUT_OF_MEMORY, RING_FULL, Event
 from pyengine._core.ring cimport ring_free, ring_new, ring_publish, ring_room
+
+cdef int64_t MAX_TICKS = (<int64_t>1 << 62) - 1
 
 cdef enum:
     SMALLEST = 256                 # entries of a fresh slab
@@ -44,6 +46,7 @@ cdef void state_free(State* s) noexcept nogil:
     if s.ids.buckets != NULL:
         idtable_free(&s.ids)
     pye_free(s.books, s.book_capacity * sizeof(Book))
+    pye_free(s.ladders, 2 * s.book_capacity * sizeof(Ladder))
     pye_free(s.users, s.user_capacity * sizeof(User))
     ring_free(s.ring)
     pye_free(s, sizeof(State))
@@ -53,7 +56,7 @@ cdef uint64_t state_bytes(const State* s) noexcept nogil:
     """Bytes of address space taken for books and orders, without the ring."""
     return (s.order_slab.capacity * (sizeof(Order) + sizeof(UserLink))
             + s.pool.level_slab.capacity * sizeof(Level) + s.pool.page_slab.capacity * sizeof(Page)
-            + (s.ids.mask + 1) * 65 + s.book_capacity * sizeof(Book) + s.user_capacity * sizeof(User))
+            + (s.ids.mask + 1) * 65 + s.book_capacity * (sizeof(Book) + 2 * sizeof(Ladder)) + s.user_capacity * sizeof(User))
 
 
 cdef void* grow_slab(void* entries, Slab* slab, uint64_t need, size_t size) noexcept nogil:
@@ -126,20 +129,32 @@ cdef int state_reserve(State* s, uint64_t orders) noexcept nogil:
 
 
 cdef int state_add_book(State* s, int64_t min_price, int64_t max_price, int64_t min_qty, int64_t max_qty) noexcept nogil:
-    """Add a book and return its index; -1 without memory. Amortised O(1)."""
+    """Add a book and return its index; -1 without memory or for limits that no instrument can have. Amortised O(1)."""
     cdef uint32_t n = s.book_capacity
     cdef void* p
     cdef Book* b
+    cdef Ladder* ladders
+    if not -MAX_TICKS <= min_price <= max_price <= MAX_TICKS or not 1 <= min_qty <= max_qty <= MAX_TICKS:
+        return -1
     if s.book_count == n:
         n = n * 2 if n else 4
-        p = pye_grow(s.books, s.book_capacity * sizeof(Book), n * sizeof(Book))
+        p = pye_alloc(2 * n * sizeof(Ladder))
         if p == NULL:
             return -1
+        ladders = <Ladder*>p
+        p = pye_grow(s.books, s.book_capacity * sizeof(Book), n * sizeof(Book))
+        if p == NULL:
+            pye_free(ladders, 2 * n * sizeof(Ladder))
+            return -1
         s.books = <Book*>p
+        if s.book_count != 0:
+            memcpy(ladders, s.ladders, 2 * s.book_count * sizeof(Ladder))
+        pye_free(s.ladders, 2 * s.book_capacity * sizeof(Ladder))
+        s.ladders = ladders
         s.book_capacity = n
     b = &s.books[s.book_count]
-    ladder_init(&b.sides[0], 2 * s.book_count)
-    ladder_init(&b.sides[1], 2 * s.book_count + 1)
+    ladder_init(&s.ladders[2 * s.book_count], 2 * s.book_count)
+    ladder_init(&s.ladders[2 * s.book_count + 1], 2 * s.book_count + 1)
     b.min_price_ticks = min_price
     b.max_price_ticks = max_price
     b.min_qty_lots = min_qty

@@ -12,7 +12,7 @@ from pyengine._core.state cimport NO_ENTRY, Order, State, User, find_entry, orde
 
 cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limit, LevelRecord* into) noexcept nogil:
     """Write up to `limit` levels from the best on; returns how many. O(levels)."""
-    cdef const Ladder* l = &s.books[book].sides[side]
+    cdef const Ladder* l = &s.ladders[2 * book + side]
     cdef uint32_t level = l.best_level
     cdef const Level* v
     cdef uint64_t n = 0
@@ -32,7 +32,7 @@ cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* 
 
     `places`, unless NULL, gets at each order's slab index its row.
     """
-    cdef const Ladder* l = &s.books[book].sides[side]
+    cdef const Ladder* l = &s.ladders[2 * book + side]
     cdef uint32_t level = l.best_level, index
     cdef const Level* v
     cdef const Order* o
@@ -71,7 +71,7 @@ cdef uint64_t view_hash(const State* s, uint32_t book, uint64_t seed) noexcept n
     cdef const Ladder* l
     cdef const Order* o
     for side in range(2):
-        l = &s.books[book].sides[side]
+        l = &s.ladders[2 * book + side]
         h = mixed(h, l.orders)
         level = l.best_level
         while level != 0:
@@ -263,8 +263,8 @@ cdef Finding view_check(const State* s) noexcept nogil:
     cdef const Ladder* asks
     tally.orders = tally.levels = tally.pages = tally.owned = 0
     for book in range(s.book_count):
-        bids = &s.books[book].sides[0]
-        asks = &s.books[book].sides[1]
+        bids = &s.ladders[2 * book]
+        asks = &s.ladders[2 * book + 1]
         f = check_side(s, bids, &tally)
         if f.what == NULL:
             f = check_side(s, asks, &tally)
@@ -296,7 +296,7 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
             return -1
         if s.budget == 0 and state_reserve(s, 1) != 0:
             return OUT_OF_MEMORY
-        l = &s.books[book].sides[orders[i].side - 1]
+        l = &s.ladders[2 * book + orders[i].side - 1]
         key = ladder_key(l, orders[i].price_ticks)
         level = ladder_find(&s.pool, l, key)
         if level != 0 and pye_add_overflows(s.pool.levels[level].qty_lots, orders[i].qty_lots, &total):
@@ -310,7 +310,7 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
 
 
 cdef bint loadable(const State* s, uint32_t book, const OrderRecord* o) noexcept nogil:
-    cdef const Ladder* opposite = &s.books[book].sides[2 - o.side]
+    cdef const Ladder* opposite = &s.ladders[2 * book + 2 - o.side]
     cdef int64_t notional
     if o.qty_lots <= 0 or pye_mul_overflows(o.price_ticks, o.qty_lots, &notional):
         return False

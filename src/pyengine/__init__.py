@@ -1,7 +1,7 @@
 """pyengine: a price-time priority matching engine for Python with a compiled core."""
 
+from pyengine._core.book import Book
 from pyengine._core.consumer import Consumer
-from pyengine._core.engine import Book
 from pyengine._core.order import Order
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import OrderView, Result
@@ -46,3 +46,49 @@ from pyengine.records import (
 )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "COMMAND_DTYPE",
+    "EVENT_DTYPE",
+    "EVERY_INSTRUMENT",
+    "FIRST_REJECTION",
+    "LEVEL_DTYPE",
+    "ORDER_EVENT_DTYPE",
+    "ORDER_RECORD_DTYPE",
+    "ORDER_STATE_DTYPE",
+    "TRADE_DTYPE",
+    "Action",
+    "Book",
+    "Commands",
+    "Consumer",
+    "Engine",
+    "EngineBusy",
+    "EngineClosed",
+    "EventFlag",
+    "FieldError",
+    "FieldTypeError",
+    "Flag",
+    "InMemoryOrderStore",
+    "InMemoryTradeStore",
+    "Instrument",
+    "InvariantError",
+    "Kind",
+    "Order",
+    "OrderView",
+    "PyengineError",
+    "Reason",
+    "Result",
+    "RingFullError",
+    "Run",
+    "SelfTrade",
+    "Side",
+    "SnapshotError",
+    "Status",
+    "TimeInForce",
+    "Trade",
+    "UnknownInstrument",
+    "commands_from",
+    "make_commands",
+    "order_events",
+    "trade_events",
+]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pyengine._core.batch import EventBuffer
 from pyengine._core.consumer import Consumer
-from pyengine._core.engine import Book, EngineCore
+from pyengine._core.book import Book
+from pyengine._core.engine import EngineCore
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import Result
 from pyengine._core.trade_store import InMemoryTradeStore

@@ -27,6 +27,8 @@ MAGIC = b"PYENSNAP"
 VERSION = 1
 _PREFIX = struct.Struct("<8sII")
 _DIGEST_BYTES = 16
+# What Python raises for JSON that says something else than was asked; the digest was right, so somebody wrote it so.
+_CONTRADICTIONS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 _ARRAYS: tuple[tuple[str, Any], ...] = (
     ("book_orders", np.dtype("<u4")),
     ("orders", ORDER_STATE_DTYPE),
@@ -86,12 +88,13 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
             if engine.user(name) != number:
                 raise SnapshotError(f"user {name!r} must be number {number}")
         load(engine, header["counters"], *arrays)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, SnapshotError):
-            raise
+        state_hash = header["state_hash"]
+    except SnapshotError:
+        raise
+    except _CONTRADICTIONS as error:
         raise SnapshotError(f"the snapshot's header must describe an engine: {error}") from error
-    if engine.state_hash() != header["state_hash"]:
-        raise SnapshotError(f"the state hash must be {header['state_hash']}, was {engine.state_hash()}")
+    if engine.state_hash() != state_hash:
+        raise SnapshotError(f"the state hash must be {state_hash}, was {engine.state_hash()}")
     return engine
 
 
@@ -115,7 +118,7 @@ def _read(raw: memoryview) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
         for (_, dtype), count in zip(_ARRAYS, rows, strict=True):
             arrays.append(np.frombuffer(body[at : at + count * dtype.itemsize], dtype) if count else np.empty(0, dtype))
             at += count * dtype.itemsize
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except _CONTRADICTIONS as error:
         raise SnapshotError(f"the snapshot's header must describe its arrays: {error}") from error
     if at != len(body):
         raise SnapshotError(f"the snapshot must have {at + _DIGEST_BYTES} bytes, had {len(raw)}")

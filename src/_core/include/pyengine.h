@@ -53,10 +53,12 @@ typedef struct {
     uint32_t command_bytes;
     uint32_t event_bytes;
     uint32_t unused;
-    /* An engine without Python; ring_capacity is a power of two from 64. NULL without memory. */
+    /* An engine without Python; ring_capacity is a power of two from 64 to 2^28, expected_orders at most 2^27. NULL for
+     * other values and without memory. */
     pyengine_state *(*create)(uint64_t ring_capacity, uint64_t expected_orders);
     void (*destroy)(pyengine_state *state);
-    /* Index of a new book, or -1. Limits are inclusive. */
+    /* Index of a new book; -1 without memory, or unless -2^62 < min_price <= max_price < 2^62 and
+     * 1 <= min_qty <= max_qty < 2^62. Limits are inclusive. */
     int (*add_book)(pyengine_state *state, int64_t min_price, int64_t max_price, int64_t min_qty, int64_t max_qty);
     /* Number of a new user, or -1. */
     int (*add_user)(pyengine_state *state);

@@ -19,7 +19,7 @@ from pyengine.replay.tape import PlainTape, Prints, Tape
 from pyengine.replay.text import csv_header, read_csv
 
 if TYPE_CHECKING:
-    from pyengine._core.engine import Book
+    from pyengine._core.book import Book
     from pyengine.engine import Engine
 
 _ADD, _REDUCE, _DELETE, _EXECUTE, _EXECUTE_HIDDEN = 1, 2, 3, 4, 5

@@ -1,0 +1,419 @@
+"""What the order store promises, one behaviour a test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pyengine.instrument import Instrument
+from pyengine.records import EVENT_DTYPE, Kind, Side, Status
+from pyengine.stores import ORDER_RECORD_DTYPE, InMemoryOrderStore, Names, Order, StoreClosed
+
+BTC = Instrument("BTC-USD", "0.01", "0.001")
+ETH = Instrument("ETH-USD", "0.1", "0.01")
+
+
+@pytest.fixture
+def store() -> InMemoryOrderStore:
+    """Make an empty store."""
+    return InMemoryOrderStore()
+
+
+def limit(order_id: int, side: str = "buy", ticks: int = 100, lots: int = 10, **fields: object) -> Order:
+    """Make a limit order."""
+    return Order(order_id, side, price_ticks=ticks, qty_lots=lots, **fields)
+
+
+def ids(orders: list[Order]) -> list[int]:
+    """List the ids in order."""
+    return [order.order_id for order in orders]
+
+
+def event(kind: Kind, seq: int, order_id: int, **fields: int) -> np.ndarray:
+    """Make an array of one event."""
+    row = np.zeros(1, EVENT_DTYPE)
+    row["kind"], row["seq"], row["order_id"], row["ts_ns"] = kind, seq, order_id, 1000 + seq
+    for name, value in fields.items():
+        row[name] = value
+    return row
+
+
+def accepted(seq: int, order_id: int, lots: int = 10, ticks: int = 100, side: int = 1, user: int = 0) -> np.ndarray:
+    """Make an ACCEPTED event of a limit order."""
+    return event(Kind.ACCEPTED, seq, order_id, qty_lots=lots, price_ticks=ticks, side=side, detail=user | 2 << 32)
+
+
+def traded(seq: int, taker: int, maker: int, lots: int) -> np.ndarray:
+    """Make a TRADE event."""
+    return event(Kind.TRADE, seq, taker, detail=maker, qty_lots=lots, price_ticks=100, side=2, value=seq)
+
+
+def test_a_saved_order_comes_back_equal(store: InMemoryOrderStore) -> None:
+    order = Order(
+        42, "buy", user="alice", instrument=BTC, price="6190.84", qty="0.5", tif="ioc", client_id=7, created_ns=5
+    )
+    assert store.save(order) is True
+    assert store.get(42) == order
+    assert store.get(42).user == "alice"
+    assert store.get(42).symbol == "BTC-USD"
+
+
+def test_an_unknown_id_is_none(store: InMemoryOrderStore) -> None:
+    assert store.get(1) is None
+    assert 1 not in store
+    assert store.remove(1) is False
+
+
+@pytest.mark.parametrize("order_id", [0, 1, 7, 8, 2**32, 2**63, 2**64 - 1])
+def test_any_64_bit_id_works(store: InMemoryOrderStore, order_id: int) -> None:
+    store.save(limit(order_id))
+    assert order_id in store
+    assert store.get(order_id).order_id == order_id
+    assert store.remove(order_id) is True
+    assert len(store) == 0
+
+
+def test_what_get_returned_does_not_change(store: InMemoryOrderStore) -> None:
+    store.save(limit(1))
+    before = store.get(1)
+    store.save(before.replace(remaining_lots=4))
+    assert (before.remaining_lots, store.get(1).remaining_lots) == (10, 4)
+
+
+def test_update_changes_only_what_is_there(store: InMemoryOrderStore) -> None:
+    assert store.update(limit(1)) is False
+    assert len(store) == 0
+    store.save(limit(1))
+    assert store.update(limit(1, remaining_lots=3)) is True
+    assert store.get(1).filled_lots == 7
+
+
+def test_an_older_version_changes_nothing(store: InMemoryOrderStore) -> None:
+    store.save(limit(1, version=5, remaining_lots=2))
+    assert store.save(limit(1, version=4)) is False
+    assert store.update(limit(1, version=4)) is False
+    assert store.get(1).remaining_lots == 2
+    assert store.save(limit(1, version=5, remaining_lots=1)) is True
+
+
+def test_orders_come_by_id_and_a_users_only(store: InMemoryOrderStore) -> None:
+    for order_id, user in ((30, "alice"), (10, "bob"), (20, "alice"), (40, None)):
+        store.save(limit(order_id, user=user))
+    assert ids(store.get_all()) == [10, 20, 30, 40]
+    assert ids(store.get_by_user("alice")) == [20, 30]
+    assert ids(store.get_by_user(store.names.user_index("bob"))) == [10]
+    assert store.get_by_user("nobody of that name") == []
+    assert store.get_by_user(999) == []
+
+
+def test_a_users_answer_includes_finished_orders(store: InMemoryOrderStore) -> None:
+    store.save(limit(1, user="alice", status="filled"))
+    store.save(limit(2, user="alice"))
+    assert ids(store.get_by_user("alice")) == [1, 2]
+
+
+def test_an_order_can_change_its_user(store: InMemoryOrderStore) -> None:
+    store.save(limit(1, user="alice"))
+    store.save(limit(1, user="bob"))
+    assert store.get_by_user("alice") == []
+    assert ids(store.get_by_user("bob")) == [1]
+    store.check()
+
+
+def test_bids_come_from_high_to_low_then_by_time(store: InMemoryOrderStore) -> None:
+    for order_id, ticks in ((1, 100), (2, 102), (3, 101), (4, 102), (5, -3)):
+        store.save(limit(order_id, ticks=ticks))
+    assert ids(store.get_by_side("buy")) == [2, 4, 3, 1, 5]
+    assert store.get_by_side_array(Side.BUY)["price_ticks"].tolist() == [102, 102, 101, 100, -3]
+
+
+def test_asks_come_from_low_to_high_then_by_time(store: InMemoryOrderStore) -> None:
+    for order_id, ticks in ((9, 100), (2, 102), (3, -1), (4, 100), (5, 2**62 - 1), (6, -(2**62))):
+        store.save(limit(order_id, "sell", ticks))
+    assert ids(store.get_by_side(2)) == [6, 3, 9, 4, 2, 5]
+
+
+def test_a_side_leaves_out_what_is_finished(store: InMemoryOrderStore) -> None:
+    store.save(limit(1))
+    store.save(limit(2, status="cancelled"))
+    store.save(limit(3, status="filled"))
+    assert ids(store.get_by_side("buy")) == [1]
+    store.save(limit(1, status="cancelled"))
+    assert store.get_by_side("buy") == []
+
+
+def test_a_side_of_one_symbol(store: InMemoryOrderStore) -> None:
+    store.save(Order(1, "buy", instrument=ETH, price="5.0", qty=1))
+    store.save(Order(2, "buy", instrument=BTC, price="9.0", qty=1))
+    store.save(Order(3, "buy", instrument=ETH, price="7.0", qty=1))
+    assert ids(store.get_by_side("buy", "ETH-USD")) == [3, 1]
+    assert ids(store.get_by_side("buy", 1)) == [2]
+    assert store.get_by_side("buy", "DOGE") == []
+    assert store.get_by_side("sell", "ETH-USD") == []
+    assert store.get_by_side("buy", 77) == []
+    assert ids(store.get_by_side("buy")) == [3, 1, 2], "by number of the instrument, then price"
+
+
+def test_entered_decides_who_was_first(store: InMemoryOrderStore) -> None:
+    rows = [limit(1, entered=30), limit(2, entered=10), limit(3, entered=20)]
+    store.save_batch(rows)
+    assert ids(store.get_by_side("buy")) == [2, 3, 1]
+
+
+def test_a_smaller_size_keeps_the_place_and_a_larger_or_new_price_loses_it(store: InMemoryOrderStore) -> None:
+    for order_id in (1, 2, 3):
+        store.save(limit(order_id))
+    store.save(limit(1, lots=5))
+    assert ids(store.get_by_side("buy")) == [1, 2, 3]
+    store.save(limit(1, lots=6))
+    assert ids(store.get_by_side("buy")) == [2, 3, 1]
+    store.save(limit(2, ticks=101))
+    store.save(limit(2, ticks=100))
+    assert ids(store.get_by_side("buy")) == [3, 1, 2]
+
+
+def test_removal_by_count_takes_the_first_that_finished(store: InMemoryOrderStore) -> None:
+    for order_id in range(1, 8):
+        store.save(limit(order_id))
+    for order_id in (5, 3, 6, 1):
+        store.save(limit(order_id, status="cancelled"))
+    assert store.remove_finished(keep=3) == 1
+    assert ids(store.get_all()) == [1, 2, 3, 4, 6, 7]
+    assert store.remove_finished(keep=3) == 0
+    assert store.remove_finished(keep=0) == 3
+    assert (store.open_count, store.finished_count, store.count, len(store)) == (3, 0, 3, 3)
+
+
+def test_removal_by_age_stops_at_the_first_that_is_young(store: InMemoryOrderStore) -> None:
+    for order_id, updated_ns in ((1, 10), (2, 20), (3, 30)):
+        store.save(limit(order_id, status="filled", updated_ns=updated_ns))
+    assert store.remove_finished(older_than_ns=20) == 1
+    assert store.remove_finished(older_than_ns=-1) == 0
+    assert store.remove_finished(older_than_ns=31) == 2
+
+
+def test_keep_finished_bounds_the_store_by_itself() -> None:
+    store = InMemoryOrderStore(keep_finished=2)
+    for order_id in range(1, 6):
+        store.save(limit(order_id))
+        store.save(limit(order_id, status="filled"))
+    assert ids(store.get_all()) == [4, 5]
+    none = InMemoryOrderStore(keep_finished=0)
+    assert none.save(limit(1, status="filled")) is True
+    assert none.get(1) is None
+
+
+def test_a_batch_is_objects_or_an_array(store: InMemoryOrderStore) -> None:
+    assert store.save_batch(limit(n, user="alice") for n in (3, 1, 2)) == 3
+    array = store.get_all_array()
+    assert array.dtype == ORDER_RECORD_DTYPE
+    assert array["order_id"].tolist() == [1, 2, 3]
+    array["remaining_lots"], array["status"] = 4, Status.PARTIALLY_FILLED
+    array["version"] = [1, 0, 1]
+    assert store.save_batch(array[::-1]) == 3
+    assert [order.remaining_lots for order in store.get_all()] == [4, 4, 4]
+    array["version"] = 0
+    assert store.save_batch(array) == 1, "the other two are known in a higher version"
+    assert store.save_batch([]) == 0
+    assert store.save_batch(array[:0]) == 0
+
+
+def test_an_answer_as_an_array_is_the_callers_own(store: InMemoryOrderStore) -> None:
+    store.save(limit(1, user=4))
+    for array in (store.get_all_array(), store.get_by_user_array(4), store.get_by_side_array(1)):
+        array["qty_lots"] = 99
+    assert store.get(1).qty_lots == 10
+    store.check()
+
+
+def test_a_batch_with_a_bad_row_changes_nothing(store: InMemoryOrderStore) -> None:
+    store.save_batch([limit(1), limit(2)])
+    array = store.get_all_array()
+    array["remaining_lots"], array["status"] = [3, 11], 2
+    with pytest.raises(ValueError, match=r"orders\[1\]\.remaining_lots must be from 0 to qty_lots") as error:
+        store.save_batch(array)
+    assert error.value.field == "orders[1].remaining_lots"
+    assert store.get(1).remaining_lots == 10
+
+
+def test_a_store_starts_over_after_clear(store: InMemoryOrderStore) -> None:
+    store.save_batch(limit(n, user="alice") for n in range(1, 500))
+    store.clear()
+    store.check()
+    assert (len(store), store.get(1), store.get_by_user("alice"), store.get_by_side(1)) == (0, None, [], [])
+    store.save(limit(1, user="alice"))
+    assert ids(store.get_by_user("alice")) == [1]
+
+
+def test_a_closed_store_says_so() -> None:
+    with InMemoryOrderStore() as store:
+        store.save(limit(1))
+    store.close()
+    assert store.closed
+    assert "closed" in repr(store)
+    array = np.zeros(1, ORDER_RECORD_DTYPE)
+    array["side"], array["status"], array["qty_lots"], array["remaining_lots"], array["order_type"] = 1, 1, 1, 1, 2
+    calls = [
+        lambda: store.get(1),
+        lambda: store.save(limit(1)),
+        lambda: store.update(limit(1)),
+        lambda: store.remove(1),
+        lambda: 1 in store,
+        lambda: store.save_batch(array),
+        lambda: store.apply(accepted(1, 1)),
+        store.get_all,
+        store.get_all_array,
+        lambda: store.get_by_user(1),
+        lambda: store.get_by_side(1),
+        lambda: store.remove_finished(keep=1),
+        store.clear,
+    ]
+    for call in calls:
+        with pytest.raises(StoreClosed):
+            call()
+    store.check()
+
+
+def test_events_drive_an_order_from_entry_to_fill(store: InMemoryOrderStore) -> None:
+    store.attach_names(Names([BTC], ["alice"]))
+    store.apply(accepted(1, 7, user=1))
+    order = store.get(7)
+    assert (order.status, order.user, order.price, order.created_ns) == (Status.RESTING, "alice", 1, 1001)
+    store.apply(np.concatenate([accepted(2, 8, lots=4, side=2), traded(3, 8, 7, 4)]))
+    maker, taker = store.get(7), store.get(8)
+    assert (maker.status, maker.remaining_lots, maker.filled_lots, maker.version) == (Status.PARTIALLY_FILLED, 6, 4, 3)
+    assert (taker.status, taker.remaining_lots, taker.version, taker.updated_ns) == (Status.FILLED, 0, 3, 1003)
+    assert ids(store.get_by_side("buy")) == [7]
+    assert store.get_by_side("sell") == []
+    assert store.unmatched_events == 0
+
+
+def test_a_cancelled_order_keeps_what_it_never_filled(store: InMemoryOrderStore) -> None:
+    store.apply(np.concatenate([accepted(1, 7), accepted(2, 8, lots=4, side=2), traded(3, 8, 7, 4)]))
+    store.apply(event(Kind.CANCELLED, 4, 7, qty_lots=6, reason=1))
+    order = store.get(7)
+    assert (order.status, order.remaining_lots, order.filled_lots, order.is_open) == (Status.CANCELLED, 6, 4, False)
+    assert store.unmatched_events == 0
+
+
+def test_a_self_trade_decrement_is_no_fill(store: InMemoryOrderStore) -> None:
+    store.apply(np.concatenate([accepted(1, 7), event(Kind.CANCELLED, 2, 7, qty_lots=3, value=7, reason=4)]))
+    order = store.get(7)
+    assert (order.status, order.qty_lots, order.remaining_lots, order.filled_lots) == (Status.RESTING, 7, 7, 0)
+    assert ids(store.get_by_side("buy")) == [7]
+
+
+def test_an_amended_order_keeps_or_loses_its_place(store: InMemoryOrderStore) -> None:
+    store.apply(np.concatenate([accepted(n, n) for n in (1, 2, 3)]))
+    store.apply(event(Kind.REPLACED, 4, 1, qty_lots=5, price_ticks=100, value=10, flags=1))
+    assert ids(store.get_by_side("buy")) == [1, 2, 3]
+    store.apply(event(Kind.REPLACED, 5, 2, qty_lots=20, price_ticks=100, value=10))
+    assert ids(store.get_by_side("buy")) == [1, 3, 2]
+    assert (store.get(2).qty_lots, store.get(2).entered, store.get(1).entered) == (20, 5, 1)
+    store.apply(event(Kind.REPLACED, 6, 3, qty_lots=10, price_ticks=90, value=10))
+    assert store.get_by_side_array("buy")["price_ticks"].tolist() == [100, 100, 90]
+    assert store.unmatched_events == 0
+
+
+def test_an_amended_order_keeps_its_fills(store: InMemoryOrderStore) -> None:
+    store.apply(np.concatenate([accepted(1, 7), accepted(2, 8, lots=4, side=2), traded(3, 8, 7, 4)]))
+    store.apply(event(Kind.REPLACED, 4, 7, qty_lots=50, price_ticks=100, value=6))
+    order = store.get(7)
+    assert (order.qty_lots, order.remaining_lots, order.filled_lots, order.status) == (
+        54,
+        50,
+        4,
+        Status.PARTIALLY_FILLED,
+    )
+
+
+def test_rejections_are_no_orders(store: InMemoryOrderStore) -> None:
+    store.apply(event(Kind.REJECTED, 1, 7, reason=64))
+    assert len(store) == 0
+
+
+def test_events_may_come_again(store: InMemoryOrderStore) -> None:
+    events = np.concatenate(
+        [
+            accepted(1, 7),
+            accepted(2, 8, lots=4, side=2),
+            traded(3, 8, 7, 4),
+            event(Kind.REPLACED, 4, 7, qty_lots=5, price_ticks=100, value=6, flags=1),
+            event(Kind.CANCELLED, 5, 7, qty_lots=5, reason=1),
+        ]
+    )
+    store.apply(events)
+    once = store.get_all_array()
+    for start in range(len(events)):
+        store.apply(events[start:])
+        assert (store.get_all_array() == once).all()
+        store.check()
+    assert store.unmatched_events == 0
+
+
+def test_an_id_is_free_again_once_its_order_is_done(store: InMemoryOrderStore) -> None:
+    store.apply(
+        np.concatenate(
+            [accepted(1, 7, user=1), event(Kind.CANCELLED, 2, 7, qty_lots=10), accepted(3, 7, lots=5, user=2)]
+        )
+    )
+    order = store.get(7)
+    assert (order.status, order.qty_lots, order.user, order.version) == (Status.RESTING, 5, 2, 3)
+    assert (len(store), store.finished_count, store.unmatched_events) == (1, 0, 0)
+    assert store.get_by_user(1) == []
+    store.check()
+
+
+def test_events_that_do_not_fit_are_counted(store: InMemoryOrderStore) -> None:
+    store.apply(traded(1, 8, 7, 4))
+    assert store.unmatched_events == 2
+    store.apply(np.concatenate([accepted(2, 7), traded(3, 8, 7, 11)]))
+    assert store.unmatched_events == 4
+    assert store.get(7).status == Status.FILLED
+    store.apply(event(Kind.CANCELLED, 4, 7, qty_lots=1))
+    assert store.unmatched_events == 5
+    store.apply(np.concatenate([accepted(5, 9), accepted(6, 9)]))
+    assert store.unmatched_events == 6
+    store.check()
+
+
+def test_an_engines_names_are_not_added_to() -> None:
+    store = InMemoryOrderStore()
+    names = Names([BTC], ["alice"])
+    store.attach_names(names)
+    store.attach_names(names)
+    assert store.save(limit(1, user="alice", instrument=BTC)) is True
+    assert store.get(1).user == "alice"
+    with pytest.raises(ValueError, match="user must be known to the engine"):
+        store.save(limit(2, user="mallory"))
+    with pytest.raises(ValueError, match="instrument must be known to the engine"):
+        store.save(limit(2, instrument=ETH))
+    with pytest.raises(ValueError, match="names must be those of the engine"):
+        store.attach_names(Names())
+    assert len(names.users) == 2
+
+
+def test_names_are_not_changed_under_orders() -> None:
+    store = InMemoryOrderStore()
+    store.save(limit(1))
+    with pytest.raises(ValueError, match="names must be given to an empty store"):
+        store.attach_names(Names())
+    assert store.save(limit(2)) is True
+
+
+def test_an_order_of_one_store_fits_into_another() -> None:
+    first = InMemoryOrderStore(names=Names([ETH, BTC], ["zoe", "alice"]))
+    second = InMemoryOrderStore(names=Names([BTC], ["bob"]))
+    first.save(limit(1, user="alice", instrument=BTC))
+    second.save(first.get(1))
+    assert second.get(1) == first.get(1)
+    assert (second.get(1).user, second.get(1).user_index, first.get(1).user_index) == ("alice", 2, 2)
+    assert (second.get(1).symbol, second.get(1).instrument_index, first.get(1).instrument_index) == ("BTC-USD", 0, 1)
+    numbered = InMemoryOrderStore()
+    numbered.save(limit(5, user=77, instrument_index=3))
+    second.save(numbered.get(5))
+    assert (second.get(5).user, second.get(5).instrument_index) == (77, 3)
+
+
+def test_a_store_is_true_even_when_empty(store: InMemoryOrderStore) -> None:
+    assert store
+    assert repr(store) == "<InMemoryOrderStore of 0 open and 0 finished orders>"
