@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hypothesis import strategies as st
-from pyengine.records import COMMAND_DTYPE, EVERY_INSTRUMENT, Action, Flag, SelfTrade, Side, TimeInForce
-
 from reference_records import LARGEST, Command, Limits
+
+from pyengine.records import COMMAND_DTYPE, EVERY_INSTRUMENT, Action, Flag, SelfTrade, Side, TimeInForce
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,9 +126,7 @@ def commands() -> Commands:
 
 def streams(size: int = 50) -> st.SearchStrategy[list[Command]]:
     """Draw a list of commands, short, or about `size` long; left alone, Hypothesis draws short ones only."""
-    return st.one_of(
-        st.lists(commands(), min_size=1, max_size=8), st.lists(commands(), min_size=size // 2, max_size=size)
-    )
+    return st.one_of(st.lists(commands(), min_size=1, max_size=8), st.lists(commands(), min_size=size // 2, max_size=size))
 
 
 def rows_of(stream: list[Command]) -> NDArray[np.void]:

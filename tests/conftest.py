@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
 from pyengine import Engine, Instrument
 
 if TYPE_CHECKING:

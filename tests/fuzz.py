@@ -22,25 +22,26 @@ from pyengine import Engine
 from pyengine.errors import EngineClosed, PyengineError, SnapshotError
 from pyengine.records import EVENT_DTYPE, FIRST_REJECTION, Kind, Reason
 
-from fuzz_inputs import EXTREMES, Rng, commands, damaged_snapshot
+from fuzz_inputs import EXTREMES, Rng, commands, damaged_snapshot, filling, with_state_hash
 from fuzz_table import CEngine
-from fuzz_target import BOOKS, KNOWN, Listener, Target, require
+from fuzz_target import BOOKS, DEEP_IDS, KNOWN, Listener, Target, require
 
 RUNS = 10_000_000
-FEW = (1, 2, 3, 31, 63, 64, 65, 127, 400)
-MANY = (255, 511, 512, 513, 1023, 1025, 2000, 4000)
+COUNTS = (1, 2, 3, 15, 31, 63, 64, 65, 100, 127, 128, 200, 255, 400, 512, 513, 1025)
+DEEP_COUNTS = (33, 512, 1000, 3000)
 DEEP = 0.15
-"""Share of rounds with more orders than the engine runs without looking ahead."""
+"""Share of rounds with so many orders that the engine looks ahead."""
 
 
 def run_arrays(target: Target) -> int:
     """Run a few arrays; returns the number of commands."""
     rng, done = target.rng, 0
-    sizes = FEW if target.engine.ring_capacity <= 128 and rng.random() < 0.7 else MANY
-    if target.ids >= 15_000:
-        sizes = (8_000, 16_000)
+    counts = np.array(DEEP_COUNTS if target.ids > DEEP_IDS else COUNTS)
+    if target.waits and rng.random() < 0.8:
+        # Half the ring, so that most commands find room.
+        counts = np.minimum(counts, target.engine.ring_capacity // 2)
     for _ in range(int(rng.integers(1, 5))):
-        count = int(rng.choice(sizes))
+        count = int(rng.choice(counts))
         target.run(commands(rng, count, target.ids, target.sizes))
         done += count
     return done
@@ -48,7 +49,7 @@ def run_arrays(target: Target) -> int:
 
 def run_calls(target: Target) -> int:
     """Make a few calls."""
-    rows = commands(target.rng, int(target.rng.integers(1, 80)), target.ids, target.sizes)
+    rows = commands(target.rng, int(target.rng.integers(1, 200)), target.ids, target.sizes)
     for row in rows:
         target.call(row)
     target.said = target.said[:0]
@@ -84,7 +85,7 @@ def go_on_from_snapshot(target: Target) -> int:
     rows = commands(rng, 300, target.ids, target.sizes)
     other = twin.run(rows)
     twin.check()
-    if any(listener.required for listener in target.listeners):
+    if target.waits:
         return len(rows)
     out = engine.run(rows)
     require(out.status.tobytes() == other.status.tobytes(), "statuses differ after a snapshot")
@@ -100,9 +101,14 @@ def restore_damaged(target: Target) -> int:
     rng, done = target.rng, 0
     data = target.engine.snapshot()
     for _ in range(8):
-        try:
-            engine = Engine.restore(damaged_snapshot(rng, data), ring_capacity=64, publish_wait_s=0)
-        except SnapshotError:
+        damaged: bytes | None = damaged_snapshot(rng, data)
+        engine = None
+        while damaged is not None and engine is None:
+            try:
+                engine = Engine.restore(damaged, ring_capacity=64, publish_wait_s=0)
+            except SnapshotError as error:
+                damaged = with_state_hash(damaged, str(error))
+        if engine is None:
             continue
         engine.check()
         rows = commands(rng, 200, target.ids, target.sizes)
@@ -160,7 +166,7 @@ def run_c_functions(target: Target) -> int:
 
 
 STEPS = (run_arrays, run_calls, look_around, go_on_from_snapshot, restore_damaged, feed_stores, run_c_functions)
-WEIGHTS = np.array([60, 8, 8, 4, 3, 3, 3])
+WEIGHTS = np.array([60, 12, 8, 4, 4, 4, 4])
 
 
 def play(seed: int, number: int) -> tuple[int, str]:
@@ -168,8 +174,8 @@ def play(seed: int, number: int) -> tuple[int, str]:
     rng: Rng = np.random.default_rng([seed, number])
     deep = bool(rng.random() < DEEP)
     target = Target(rng, deep=deep)
-    done = 0
-    for _ in range(int(rng.integers(3, 8)) if deep else int(rng.integers(5, 30))):
+    done = len(target.run(filling(rng, 3 * DEEP_IDS, target.ids)).status) if deep else 0
+    for _ in range(int(rng.integers(5, 30))):
         if rng.random() < 0.2:
             target.change_listeners()
         done += STEPS[rng.choice(len(STEPS), p=WEIGHTS / WEIGHTS.sum())](target)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from pyengine.records import COMMAND_DTYPE, Action, Flag, SelfTrade, TimeInForce
 
-from command_streams import MIXES, random_rows
+from command_streams import MIXES, Mix, random_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,6 +63,14 @@ def stream(rng: Rng, count: int, ids: int) -> NDArray[np.void]:
     moved = (rows["instrument"] == 1) & (rows["order_id"] % 5 == 1)
     rows["instrument"][moved] = ONE_PRICE
     rows["price_ticks"][moved & priced] = PRICE
+    return rows
+
+
+def filling(rng: Rng, count: int, ids: int) -> NDArray[np.void]:
+    """Draw commands that nearly all come to rest, in the books without tight limits."""
+    mix = Mix("filling", limit=99, market=0.1, cancel=0.5, amend=0.4, mass=0, width=300, prevention=0, special=0)
+    rows = random_rows(rng, count, replace(mix, ids=ids))
+    rows["instrument"] %= 2
     return rows
 
 
@@ -145,6 +154,14 @@ def _neighbours(rng: Rng, octets: Octets, chosen: NDArray[np.intp], _sizes: Size
         rows[name][picked] += rng.choice([-1, 1], len(picked)).astype(rows[name].dtype)
 
 
+def _heavy(rng: Rng, octets: Octets, chosen: NDArray[np.intp], _sizes: Sizes) -> None:
+    """Make sizes so large that few of them fill a level, at prices that let them be."""
+    rows = octets.reshape(-1).view(COMMAND_DTYPE)
+    rows["price_ticks"][chosen] = rng.choice([-2, -1, 1, 1, 1, 2], len(chosen))
+    rows["qty_lots"][chosen] = rng.choice([LARGEST, LARGEST - 1, 2**61, 2**61 + 1], len(chosen))
+    rows["action"][chosen] = rng.choice([Action.LIMIT, Action.LIMIT, Action.AMEND], len(chosen))
+
+
 def _repeat(rng: Rng, octets: Octets, chosen: NDArray[np.intp], _sizes: Sizes) -> None:
     """Replace each chosen row by another one."""
     octets[chosen] = octets[rng.integers(0, len(octets), len(chosen))]
@@ -158,6 +175,7 @@ MUTATIONS: tuple[Callable[[Rng, Octets, NDArray[np.intp], Sizes], None], ...] = 
     _strangers,
     _reserved,
     _neighbours,
+    _heavy,
     _repeat,
 )
 
@@ -234,5 +252,20 @@ def damaged_snapshot(rng: Rng, data: bytes) -> bytes:
             arrays[at : at + width] = arrays[source : source + width]
     if sort < 0.55:
         header_bytes = len(text)
-    body = _SNAPSHOT_FRAME.pack(magic, version, header_bytes) + text + bytes(arrays)
+    return _sealed(_SNAPSHOT_FRAME.pack(magic, version, header_bytes) + text + bytes(arrays))
+
+
+def _sealed(body: bytes) -> bytes:
+    """Add the digest that belongs to a snapshot's bytes."""
     return body + hashlib.blake2b(body, digest_size=_DIGEST).digest()
+
+
+def with_state_hash(data: bytes, complaint: str) -> bytes | None:
+    """Give a snapshot the state hash that it was refused for not having; None if that wasn't the complaint."""
+    found = re.search(r"state hash must be (\d+), was (\d+)", complaint)
+    if found is None:
+        return None
+    magic, version, header_bytes = _SNAPSHOT_FRAME.unpack_from(data)
+    start = _SNAPSHOT_FRAME.size
+    text = data[start : start + header_bytes].replace(found[1].encode(), found[2].encode())
+    return _sealed(_SNAPSHOT_FRAME.pack(magic, version, len(text)) + text + data[start + header_bytes : -_DIGEST])

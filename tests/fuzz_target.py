@@ -37,6 +37,9 @@ try:
 except ImportError:  # An engine without stores is fuzzed as it is.
     InMemoryOrderStore = InMemoryTradeStore = None
 
+DEEP_IDS = 12_000
+"""More ids than these make books so deep that the engine looks ahead in the commands."""
+
 KNOWN = np.zeros(256, np.bool_)
 KNOWN[[*Status, *(reason for reason in Reason if reason >= FIRST_REJECTION)]] = True
 BOOKS = (
@@ -147,7 +150,7 @@ class Target:
     def __init__(self, rng: Rng, *, deep: bool) -> None:
         self.rng = rng
         self.digest = hashlib.blake2b(digest_size=8)
-        self.ids = int(rng.choice([20, 200, 1500])) if not deep else int(rng.integers(15_000, 30_000))
+        self.ids = int(rng.choice([20, 200, 1500])) if not deep else int(rng.integers(DEEP_IDS + 1, 2 * DEEP_IDS))
         own: dict[str, Any] = {}
         if InMemoryOrderStore is not None and rng.random() < 0.4:
             kept = {} if rng.random() < 0.5 else {"keep_finished": int(rng.choice([0, 1, 100]))}
@@ -162,7 +165,7 @@ class Target:
             publish_wait_s=0,
             **own,
         )
-        for number in range(int(rng.choice([1, 3, 3, 40]))):
+        for number in range(int(rng.choice([1, 3, 3, 3, 3, 3, 3, 40]))):
             self.engine.user(f"user {number}", SelfTrade(int(rng.integers(0, 6))))
         self.stores = [store for store in (self.engine.order_store, self.engine.trade_store) if store is not None]
         self.listeners: list[Listener] = []
@@ -173,6 +176,11 @@ class Target:
     def sizes(self) -> Sizes:
         """Numbers of books and users."""
         return Sizes(len(self.engine.books), self.engine.user_count)
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody has to read what the engine says."""
+        return any(listener.required for listener in self.listeners)
 
     def resting_lots(self) -> NDArray[np.uint64]:
         """Sum the open lots of each side of each book, modulo 2**64."""
@@ -193,7 +201,7 @@ class Target:
             self.said = out.events
             self.digest.update(out.events.tobytes())
             self.look_at_events(rows, out, first_seq, first_trade)
-        if not any(listener.required for listener in self.listeners):
+        if not self.waits:
             require(not (out.status == Reason.RING_FULL).any(), "nobody has to read, but the ring is full")
         self.settle()
         return out

@@ -154,7 +154,7 @@ def build(tree: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-build-isolation"]
     options = ["--no-deps", f"--config-settings=build-dir={tree / 'objects'}", "--target", str(target), str(tree)]
-    subprocess.run([*pip, *options], check=True)  # noqa: S603  our own arguments
+    subprocess.run([*pip, *options], check=True)
 
 
 def run_tests(target: Path, tests: list[str]) -> tuple[bool, str]:
@@ -167,9 +167,7 @@ def run_tests(target: Path, tests: list[str]) -> tuple[bool, str]:
     code = f"import sys; sys.path[:0] = {places!r}; import pytest; sys.exit(pytest.main({[*options, *tests]!r}))"
     command = [sys.executable, "-S", "-c", code]
     try:
-        done = subprocess.run(  # noqa: S603  our own arguments
-            command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
         return False, "timeout"
     lines = (done.stdout + done.stderr).strip().splitlines()

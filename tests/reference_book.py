@@ -10,8 +10,9 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pyengine.records import Action, EventFlag, Flag, Kind, Reason, SelfTrade, Side, Status, TimeInForce
 from reference_records import INT64_MAX, INT64_MIN, Book, Command, Event, Limits, Order, Outcome, opposite, reaches
+
+from pyengine.records import Action, EventFlag, Flag, Kind, Reason, SelfTrade, Side, Status, TimeInForce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pyengine import Engine, FieldError, Instrument
-from pyengine.records import EVERY_INSTRUMENT, FIRST_REJECTION, Action, Flag, Kind, Reason, SelfTrade, Side
-
 from command_streams import USERS, WORLD, rows_of
 from reference_book import REQUESTS, ReferenceEngine
 from reference_records import Command, Event, Outcome
+
+from pyengine import Engine, FieldError, Instrument
+from pyengine.records import EVERY_INSTRUMENT, FIRST_REJECTION, Action, Flag, Kind, Reason, SelfTrade, Side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
     from pyengine import Result
 
 NAMES = ("alice", "bob", "carol")
@@ -96,9 +97,7 @@ def assert_same_result(result: Result, c: Command, outcome: Outcome) -> None:
     fills = [e for e in outcome.events if e.kind == Kind.TRADE]
     assert result.status == outcome.status
     assert result.filled_lots == sum(e.qty_lots for e in fills)
-    seen = [
-        (t.seq, t.trade_id, t.taker_id, t.maker_id, t.price_ticks, t.qty_lots, t.side, t.ts_ns) for t in result.trades
-    ]
+    seen = [(t.seq, t.trade_id, t.taker_id, t.maker_id, t.price_ticks, t.qty_lots, t.side, t.ts_ns) for t in result.trades]
     wanted = [(e.seq, e.value, e.order_id, e.detail, e.price_ticks, e.qty_lots, e.side, e.ts_ns) for e in fills]
     assert seen == wanted
     if outcome.status < FIRST_REJECTION and c.action != Action.MASS_CANCEL:

@@ -16,12 +16,12 @@ import time
 from typing import TYPE_CHECKING
 
 import numpy as np
-
 from command_streams import MIXES, Mix, commands_of, random_rows, rows_of
 from side_by_side import as_call, call, canonical, new_engine, new_reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
     from pyengine import Engine
 
 BY_CALLS = 100_000

@@ -10,8 +10,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from pyengine import Engine, FieldError, Instrument
-from pyengine.records import Reason, SelfTrade, Side, TimeInForce
 from tracebook.conformance import (
     BookSnapshot,
     BookState,
@@ -28,11 +26,15 @@ from tracebook.conformance import (
 )
 from tracebook.core.order import OrderSide, OrderType, SelfTradePolicy
 
+from pyengine import Engine, FieldError, Instrument
+from pyengine.records import Reason, SelfTrade, Side, TimeInForce
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pyengine import Book, Result
     from tracebook.events import MarketEvent
+
+    from pyengine import Book, Result
 
 POLICIES = {
     SelfTradePolicy.NONE: SelfTrade.OFF,
@@ -54,7 +56,7 @@ PROFILES = ("fifo-limit-v1", "fifo-partial-fill-v1", "fifo-full-v1")
 ANONYMOUS = -1
 
 
-class Refused(Exception):  # noqa: N818  a word of the judge's, not a failure of ours
+class Refused(Exception):
     """The event isn't applicable; the text is the judge's code for why."""
 
 

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from command_streams import MIXES, Mix, commands_of, modes, random_rows, rows_of, streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from side_by_side import SideBySide, as_call, assert_same_state, call, canonical, new_engine, new_reference
+
 from pyengine import Engine
 from pyengine.records import SelfTrade
-
-from command_streams import MIXES, Mix, commands_of, modes, random_rows, rows_of, streams
-from side_by_side import SideBySide, as_call, assert_same_state, call, canonical, new_engine, new_reference
 
 if TYPE_CHECKING:
     from reference_records import Command

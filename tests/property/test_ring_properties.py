@@ -6,17 +6,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from command_streams import MIXES, Mix, random_rows
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from side_by_side import new_engine
+
 from pyengine import RingFullError
 from pyengine.records import Reason
 
-from command_streams import MIXES, Mix, random_rows
-from side_by_side import new_engine
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
     from pyengine import Consumer, Engine
 
 CAPACITY = 64
@@ -94,13 +95,13 @@ class RingMachine(RuleBasedStateMachine):
 
     @rule(required=st.booleans())
     @precondition(lambda self: len(self.listeners) < 5)
-    def attach(self, required: bool) -> None:  # noqa: FBT001  Hypothesis passes it by name
+    def attach(self, required: bool) -> None:
         """Add a listener."""
         self.listeners.append(Listener(self.engine, required=required, start=self.engine.next_seq))
 
     @rule(who=st.integers(0, 4), limit=st.one_of(st.none(), st.integers(0, 100)), hold=st.booleans())
     @precondition(lambda self: self.listeners)
-    def read(self, who: int, limit: int | None, hold: bool) -> None:  # noqa: FBT001  Hypothesis passes it by name
+    def read(self, who: int, limit: int | None, hold: bool) -> None:
         """Let one listener read."""
         self.listeners[who % len(self.listeners)].read(limit, hold=hold)
 

@@ -157,12 +157,8 @@ def test_forms_have_names(tmp_path: Path) -> None:
         open_tape(tmp_path / "x.csv", form="tape")
 
 
-@pytest.mark.parametrize(
-    ("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)]
-)
-def test_packed_files_that_were_cut_off_are_refused(
-    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
-) -> None:
+@pytest.mark.parametrize(("suffix", "pack"), [(".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)])
+def test_packed_files_that_were_cut_off_are_refused(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
     rng = np.random.default_rng(3)
     text = GOOD + "".join(f"2,{k},1,{price},1\n" for k, price in enumerate(rng.integers(1, 10**9, 5000), 3))
     whole = pack(text.encode())
@@ -176,9 +172,7 @@ def test_packed_files_that_were_cut_off_are_refused(
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".xz", ".zst"])
-def test_packed_files_with_a_flipped_byte_are_refused_or_unchanged(
-    tmp_path: Path, commands: Records, suffix: str
-) -> None:
+def test_packed_files_with_a_flipped_byte_are_refused_or_unchanged(tmp_path: Path, commands: Records, suffix: str) -> None:
     path = tmp_path / f"x.csv{suffix}"
     write_commands(path, commands)
     whole = path.read_bytes()

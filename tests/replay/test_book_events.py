@@ -51,9 +51,7 @@ class PlainBook:
         self.queues[self.places.pop(order)].remove(entry)
 
     def orders(self, instrument: int) -> list[tuple[int, int, int, int]]:
-        keys = sorted(
-            (key for key in self.queues if key[0] == instrument), key=lambda k: (k[1], -k[2] if k[1] == 1 else k[2])
-        )
+        keys = sorted((key for key in self.queues if key[0] == instrument), key=lambda k: (k[1], -k[2] if k[1] == 1 else k[2]))
         return [(entry[0], key[2], entry[1], key[1]) for key in keys for entry in self.queues[key]]
 
 

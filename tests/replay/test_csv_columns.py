@@ -45,7 +45,7 @@ def test_integers_are_read_exactly(dtype: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["<i8", "<u8", "<u4", "u1"])
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(st.lists(CELL, min_size=1, max_size=6))
 def test_whatever_is_no_integer_is_refused_by_its_place(dtype: str, values: list[str]) -> None:
     wrong = [k for k, value in enumerate(values) if not is_integer(value, dtype)]

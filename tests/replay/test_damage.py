@@ -15,8 +15,7 @@ from pyengine.records import Records
 from pyengine.replay import ReplayError, replay, write_commands
 
 MBO = "ts_recv,ts_event,action,side,price,size,order_id,sequence,symbol\n" + "".join(
-    f"2025-07-17T07:05:{k:02d}.5Z,{k},A,{'BA'[k % 2]},{10 + 5 * (k % 2)}.{k:02d},{k},{k},{k},ARL\n"
-    for k in range(1, 40)
+    f"2025-07-17T07:05:{k:02d}.5Z,{k},A,{'BA'[k % 2]},{10 + 5 * (k % 2)}.{k:02d},{k},{k},{k},ARL\n" for k in range(1, 40)
 )
 LOBSTER = "".join(f"34200.{k:03d},{1 + k // 20},{k % 20},{9 - 3 * (k // 20)},1000000,1\n" for k in range(40))
 INSERTED = [b",", b"\n", b"-", b"9" * 25, b'"', b"\r", b"\x00", b"\xff"]

@@ -130,10 +130,7 @@ def test_lobster_files_of_different_length_are_refused(tmp_path: Path) -> None:
 
 
 MBO_HEADER = "ts_recv,ts_event,action,side,price,size,order_id,sequence\n"
-MBO = (
-    MBO_HEADER
-    + "1,1,A,B,10.00,5,1,1\n2,2,A,A,10.01,8,2,2\n3,3,T,B,10.01,3,0,3\n3,3,F,A,10.01,3,2,3\n3,3,C,A,10.01,3,2,3\n"
-)
+MBO = MBO_HEADER + "1,1,A,B,10.00,5,1,1\n2,2,A,A,10.01,8,2,2\n3,3,T,B,10.01,3,0,3\n3,3,F,A,10.01,3,2,3\n3,3,C,A,10.01,3,2,3\n"
 MBP = (
     "ts_event,action,size,sequence,order_id,bid_px_00,bid_sz_00,bid_ct_00,ask_px_00,ask_sz_00,ask_ct_00\n"
     "1,A,5,1,1,10.00,5,1,,0,0\n2,A,8,2,2,10.00,5,1,10.01,8,1\n3,T,3,3,0,10.00,5,1,10.01,5,1\n"

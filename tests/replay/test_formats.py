@@ -55,9 +55,7 @@ def test_commands_replay_as_without_a_file(
 
 
 def test_columns_are_written_like_records(tmp_path: Path, commands: Records) -> None:
-    columns = commands_from(
-        {name: commands[name] for name in ("action", "side", "order_id", "price_ticks")}, qty_lots=3
-    )
+    columns = commands_from({name: commands[name] for name in ("action", "side", "order_id", "price_ticks")}, qty_lots=3)
     write_commands(tmp_path / "columns.npz", columns)
     assert read_commands(tmp_path / "columns.npz").tobytes() == columns.to_array().tobytes()
 
@@ -131,9 +129,7 @@ def test_a_folder_in_parquet_is_one_in_csv(tmp_path: Path) -> None:
     ):
         table = read_table(samples.path() / f"{name}.csv.xz", kinds)
         columns = {
-            key: pa.array([words[key][code] for code in values.tolist()]).dictionary_encode()
-            if key in words
-            else values
+            key: pa.array([words[key][code] for code in values.tolist()]).dictionary_encode() if key in words else values
             for key, values in table.items()
         }
         pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")

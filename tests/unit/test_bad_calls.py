@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
 from pyengine import (
     Book,
     Engine,
@@ -221,9 +222,7 @@ REFUSALS: list[tuple[str, Callable[[Engine], Result], Reason]] = [
 
 
 @pytest.mark.parametrize(("attempt", "reason"), [r[1:] for r in REFUSALS], ids=[r[0] for r in REFUSALS])
-def test_refusal_is_a_result_and_changes_nothing(
-    engine: Engine, attempt: Callable[[Engine], Result], reason: Reason
-) -> None:
+def test_refusal_is_a_result_and_changes_nothing(engine: Engine, attempt: Callable[[Engine], Result], reason: Reason) -> None:
     before = engine.state_hash()
     result = attempt(engine)
     assert (result.status, result.reason) == (reason, reason)

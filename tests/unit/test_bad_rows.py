@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from pyengine import Engine, FieldError, FieldTypeError, Instrument, commands_from, make_commands
 from pyengine.records import COMMAND_DTYPE, EVERY_INSTRUMENT, Kind, Reason, Status
 
@@ -169,9 +170,7 @@ def test_bad_rows_leave_their_neighbours_alone(engine: Engine) -> None:
     # The first new order makes 900 a known id, so only its own row's kind of fault is looked at here.
     expected = [resting, *reasons, resting, *reasons, resting]
     differing = [i for i, (a, b) in enumerate(zip(out.status.tolist(), expected, strict=True)) if a != b]
-    assert all(
-        expected[i] in {Reason.UNKNOWN_ORDER, Reason.POST_ONLY_WOULD_TRADE, Reason.LEVEL_FULL} for i in differing
-    )
+    assert all(expected[i] in {Reason.UNKNOWN_ORDER, Reason.POST_ONLY_WOULD_TRADE, Reason.LEVEL_FULL} for i in differing)
     assert out.status[[0, len(bad) + 1, -1]].tolist() == [resting] * 3
     engine.check()
 
@@ -219,9 +218,7 @@ def test_run_refuses_what_isnt_an_array_of_commands(engine: Engine, argument: An
     assert engine.state_hash() == before
 
 
-@pytest.mark.parametrize(
-    "form", ["read-only", "strided", "reversed", "broadcast", "joined", "misaligned", "empty", "field view"]
-)
+@pytest.mark.parametrize("form", ["read-only", "strided", "reversed", "broadcast", "joined", "misaligned", "empty", "field view"])
 def test_run_takes_commands_however_they_lie_in_memory(engine: Engine, form: str) -> None:
     rows = stack(*[row(NEW, {"order_id": 900 + i, "price_ticks": 10 + i}) for i in range(6)])
     wide = np.zeros(6, [("pad", "u1"), ("command", COMMAND_DTYPE)])

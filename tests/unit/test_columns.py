@@ -9,11 +9,11 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pyengine import commands_from, make_commands
-from pyengine.records import COMMAND_DTYPE, Action
-
 from command_streams import MIXES, NAMED, random_rows
 from side_by_side import new_engine
+
+from pyengine import commands_from, make_commands
+from pyengine.records import COMMAND_DTYPE, Action
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from pyengine import Engine, EngineClosed, FieldError, Instrument, RingFullError, make_commands
 from pyengine.records import EVENT_DTYPE, Action, Kind, Reason, Side, Status
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
     from pyengine import Consumer
 
 BUY, SELL = Side.BUY, Side.SELL

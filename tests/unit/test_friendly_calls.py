@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from pyengine import Engine, Instrument
 from pyengine.records import Kind, Reason, SelfTrade, Side, Status, TimeInForce
 
@@ -55,9 +56,7 @@ def test_order_without_a_price_is_a_market_order(engine: Engine) -> None:
     assert (result.filled, result.cancelled) == (Decimal("0.3"), Decimal("0.2"))
 
 
-@pytest.mark.parametrize(
-    ("tif", "reason"), [("IOC", Reason.IOC), ("ioc", Reason.IOC), ("FOK", Reason.FOK), (2, Reason.FOK)]
-)
+@pytest.mark.parametrize(("tif", "reason"), [("IOC", Reason.IOC), ("ioc", Reason.IOC), ("FOK", Reason.FOK), (2, Reason.FOK)])
 def test_time_in_force_is_a_word_or_a_number(engine: Engine, tif: Any, reason: Reason) -> None:
     result = engine.submit("BTC-USD", "buy", 1, 100, tif=tif)
     assert (result.status, result.reason) == (Status.CANCELLED, reason)

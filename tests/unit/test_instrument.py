@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
 
@@ -217,7 +218,7 @@ def test_instrument_is_frozen_comparable_hashable_and_survives_a_pickle() -> Non
     twin = Instrument("BTC-USD", tick_size="0.01", lot_size="0.00000001")
     assert twin == BTC
     assert hash(twin) == hash(BTC)
-    assert pickle.loads(pickle.dumps(BTC)) == BTC  # noqa: S301  our own bytes
+    assert pickle.loads(pickle.dumps(BTC)) == BTC
     assert copy.deepcopy(BTC) == BTC
     assert Instrument("BTC-USD", "0.1") != BTC
     with pytest.raises(AttributeError):
@@ -225,7 +226,7 @@ def test_instrument_is_frozen_comparable_hashable_and_survives_a_pickle() -> Non
 
 
 def test_error_keeps_its_parts_through_a_pickle() -> None:
-    error = pickle.loads(pickle.dumps(FieldError("price", "x", "a decimal number")))  # noqa: S301  our own bytes
+    error = pickle.loads(pickle.dumps(FieldError("price", "x", "a decimal number")))
     assert (error.field, error.value, error.expected) == ("price", "x", "a decimal number")
     assert str(error) == "price must be a decimal number, was 'x'"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pyengine.records import Flag, Reason, Side, Status, TimeInForce
 
 if TYPE_CHECKING:

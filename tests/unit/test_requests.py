@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from pyengine.records import EventFlag, Flag, Kind, Reason, Side, Status
 
 if TYPE_CHECKING:
@@ -177,9 +178,7 @@ def test_mass_cancel_goes_by_book_then_bids_then_asks_in_price_time_order(crowde
 def test_mass_cancel_of_a_user_goes_by_order_of_entry(crowded: Engine) -> None:
     events = crowded.attach(required=True)
     alice = crowded.user("alice")
-    theirs = {
-        int(o["order_id"]) for s in ("BTC-USD", "ETH-USD") for o in crowded.book(s).orders() if o["user"] == alice
-    }
+    theirs = {int(o["order_id"]) for s in ("BTC-USD", "ETH-USD") for o in crowded.book(s).orders() if o["user"] == alice}
     crowded.mass_cancel(user="alice")
     assert removed(events) == sorted(theirs)
     assert theirs

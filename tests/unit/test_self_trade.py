@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pyengine import Engine, Instrument
 from pyengine.records import Kind, Reason, SelfTrade, Side, Status, TimeInForce
 
@@ -26,9 +27,7 @@ class Market:
         for e in self.events.read():
             trade = e["kind"] == Kind.TRADE
             who = e["detail"] if trade else e["order_id"]
-            rows.append(
-                (int(e["kind"]), int(who), int(e["qty_lots"]), int(e["value"]) if e["kind"] == Kind.CANCELLED else 0)
-            )
+            rows.append((int(e["kind"]), int(who), int(e["qty_lots"]), int(e["value"]) if e["kind"] == Kind.CANCELLED else 0))
         self.engine.check()
         return rows
 
@@ -86,9 +85,7 @@ def test_mode_decides_what_happens_at_the_own_order(
         (7, [(C, 1, 5, 0), (C, TAKER, 5, 2)], [(TAKER, 2)], Status.RESTING),
     ],
 )
-def test_decrement_reduces_both_by_the_smaller(
-    lots: int, said: Said, resting: list[tuple[int, int]], status: Status
-) -> None:
+def test_decrement_reduces_both_by_the_smaller(lots: int, said: Said, resting: list[tuple[int, int]], status: Status) -> None:
     market = Market(SelfTrade.DECREMENT)
     market.asks((1, ALICE, 5))
     assert market.book.submit(BUY, 100, lots, TAKER, user=ALICE).status == status
@@ -141,9 +138,7 @@ def test_command_overrides_the_user_who_overrides_the_engine() -> None:
         (SelfTrade.OFF, 10, Status.CANCELLED),
     ],
 )
-def test_fok_counts_what_prevention_would_take_away_before_it_decides(
-    mode: SelfTrade, lots: int, status: Status
-) -> None:
+def test_fok_counts_what_prevention_would_take_away_before_it_decides(mode: SelfTrade, lots: int, status: Status) -> None:
     market = Market(mode)
     market.asks((1, BOB, 2), (2, ALICE, 3), (3, BOB, 4))
     before = market.engine.state_hash()

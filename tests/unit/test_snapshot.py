@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from pyengine import Engine, Instrument, PyengineError, SnapshotError
 from pyengine.records import EVENT_DTYPE, SelfTrade, Side, Status
 
@@ -19,9 +20,7 @@ BUY, SELL = Side.BUY, Side.SELL
 @pytest.fixture
 def used() -> Engine:
     """Make an engine with something of everything in it."""
-    engine = Engine(
-        [Instrument("X", "0.01", "0.001", max_qty=1000), Instrument("Y")], self_trade=SelfTrade.CANCEL_MAKER
-    )
+    engine = Engine([Instrument("X", "0.01", "0.001", max_qty=1000), Instrument("Y")], self_trade=SelfTrade.CANCEL_MAKER)
     alice, bob = engine.user("alice"), engine.user("bob")
     x, y = engine.book("X"), engine.book("Y")
     for order_id in range(1, 9):

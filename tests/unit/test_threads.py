@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from pyengine import Engine, EngineClosed, Instrument, RingFullError, make_commands
 from pyengine.records import Action, Kind, Status
 

@@ -6,6 +6,7 @@ import resource
 
 import numpy as np
 import pytest
+
 from pyengine import Engine, FieldError, Instrument, UnknownInstrument
 from pyengine.records import LEVEL_DTYPE, ORDER_STATE_DTYPE, Reason, Side, Status
 

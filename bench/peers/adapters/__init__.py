@@ -1,0 +1,1 @@
+"""One module per engine; each defines a class `Adapter` that keeps the contract of `bench.peers.contract`."""
