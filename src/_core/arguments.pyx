@@ -6,7 +6,7 @@ value and what was expected. O(1); they need the GIL.
 
 from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.number cimport PyNumber_Index
-from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from pyengine.errors import FieldError, FieldTypeError
 
 cdef object whole_number(str field, object value):
@@ -21,8 +21,8 @@ cdef object whole_number(str field, object value):
         raise FieldTypeError(field, value, "an int") from None
 
 
-cdef int64_t signed_field(str field, object value, int64_t lowest=INT64_MIN, int64_t highest=INT64_MAX) except? -1:
-    """Convert an integer from `lowest` to `highest`."""
+cdef int64_t signed_slowly(str field, object value, int64_t lowest, int64_t highest) except? -1:
+    """Convert any integer from `lowest` to `highest`."""
     cdef int overflow = 0
     cdef int64_t number = PyLong_AsLongLongAndOverflow(whole_number(field, value), &overflow)
     if overflow != 0 or not lowest <= number <= highest:
@@ -30,8 +30,8 @@ cdef int64_t signed_field(str field, object value, int64_t lowest=INT64_MIN, int
     return number
 
 
-cdef uint64_t unsigned_field(str field, object value, uint64_t highest=UINT64_MAX) except? 1:
-    """Convert an integer from 0 to `highest`."""
+cdef uint64_t unsigned_slowly(str field, object value, uint64_t highest) except? 1:
+    """Convert any integer from 0 to `highest`."""
     cdef int overflow = 0
     cdef object whole = whole_number(field, value)
     cdef int64_t number = PyLong_AsLongLongAndOverflow(whole, &overflow)

@@ -263,7 +263,8 @@ cdef class EngineCore:
         """Run one command. Raises for a malformed one, which changes nothing; refusals come back in the result."""
         cdef State* s = self.state
         cdef int status
-        self.enter()
+        if self.busy or self.closed:
+            self.enter()
         if s.collector.order_sink != NULL or s.collector.trade_sink != NULL:
             self.stores_ready(1)
         s.impatient = False
@@ -285,13 +286,13 @@ cdef class EngineCore:
         return self.finish(c, status, instrument)
 
     cdef Result finish(self, const Command* c, int status, object instrument):
-        """Make the result and let the events go."""
+        """Let the events go and make the result, which may fail: they stay in place until the next command."""
         cdef State* s = self.state
-        cdef Result r = self.result(c, status, instrument)
-        state_collect(s)
+        if s.collector.order_sink != NULL or s.collector.trade_sink != NULL:
+            state_collect(s)
         ring_publish(s.ring, s.out.seq)
         s.out.published = s.out.seq
-        return r
+        return self.result(c, status, instrument)
 
     cdef Result result(self, const Command* c, int status, object instrument):
         cdef State* s = self.state

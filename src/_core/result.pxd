@@ -10,11 +10,10 @@ cdef class Result:
     cdef readonly int64_t remaining_lots
     cdef readonly int64_t cancelled_lots
     cdef readonly object instrument   # owned reference, or None
-    cdef Event* events             # owned: the command's trades
     cdef uint64_t trade_total
     cdef int code                  # Status, or Reason from 32 on
     cdef uint8_t cancel_reason
-    cdef tuple made                # the trades as objects, once asked for
+    cdef object kept               # None without trades; else bytes of their events, or the tuple made of these
 
 
 cdef class OrderView:

@@ -1,7 +1,7 @@
 """What a single call returns: a small object whose trades are made only if somebody looks at them."""
 
 cimport cython
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint64_t
 from pyengine._core.records cimport FIRST_REJECTION, TRADE, Event
 from pyengine._core.trade cimport trade_from_event
@@ -34,9 +34,6 @@ cdef class Result:
     Thread-safety: immutable, so any thread may read it. It stays valid whatever the engine does later.
     """
 
-    def __dealloc__(self):
-        PyMem_RawFree(self.events)
-
     @property
     def status(self):
         """A Status, or the Reason of a rejection."""
@@ -56,9 +53,14 @@ cdef class Result:
     def trades(self):
         """The command's trades in order, as a tuple of Trade. O(trades) the first time."""
         cdef uint64_t i
-        if self.made is None:
-            self.made = tuple([trade_from_event(&self.events[i], self.instrument) for i in range(self.trade_total)])
-        return self.made
+        cdef const Event* events
+        kept = self.kept  # a reference of this call's own: making objects may collect garbage, and that may come back here
+        if kept is None:
+            return ()
+        if type(kept) is bytes:
+            events = <const Event*>PyBytes_AS_STRING(kept)
+            self.kept = tuple([trade_from_event(&events[i], self.instrument) for i in range(self.trade_total)])
+        return self.kept
 
     @property
     def trade_count(self):
@@ -89,15 +91,17 @@ cdef class Result:
 cdef int result_keep_trades(Result r, const Event* events, uint64_t count) except -1:
     """Copy the trades among a command's events: the ring may overwrite them before anybody looks. O(events)."""
     cdef uint64_t i, n = 0
+    cdef Event* into
     for i in range(count):
         n += events[i].kind == TRADE
-    r.events = <Event*>PyMem_RawMalloc(max(n, 1) * sizeof(Event))
-    if r.events == NULL:
-        raise MemoryError
+    # Bytes rather than a block of our own, as a class that has to free something pays for it in each of its objects.
+    r.kept = PyBytes_FromStringAndSize(NULL, n * sizeof(Event))
+    r.trade_total = n
+    into = <Event*>PyBytes_AS_STRING(r.kept)
     for i in range(count):
         if events[i].kind == TRADE:
-            r.events[r.trade_total] = events[i]
-            r.trade_total += 1
+            into[0] = events[i]
+            into += 1
     return 0
 
 

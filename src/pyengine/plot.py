@@ -135,9 +135,7 @@ def _draw_trades(axes: Any, traded: Instrument, columns: tuple[Any, ...], best: 
         times, bids, asks = best.columns()
         moments = times.view("datetime64[ns]")
         for values, colour, label in ((asks, SELL_COLOUR, "best ask"), (bids, BUY_COLOUR, "best bid")):
-            axes.plot(
-                moments, values * tick, color=colour, lw=0.9, alpha=0.8, drawstyle="steps-post", label=label, zorder=1
-            )
+            axes.plot(moments, values * tick, color=colour, lw=0.9, alpha=0.8, drawstyle="steps-post", label=label, zorder=1)
     area = 10 + 220 * qty / max(float(qty.max(initial=1)), 1.0)
     kinds = (
         (Side.BUY, BUY_COLOUR, "buyer took"),
@@ -221,6 +219,4 @@ def _time_label(ts_ns: Any) -> str:
     if not len(ts_ns):
         return "time"
     first = ts_ns[:1].astype("datetime64[ns]")[0]
-    return (
-        "time after midnight" if int(ts_ns[-1]) < _DAY_NS else f"time (UTC), {np.datetime_as_string(first, unit='D')}"
-    )
+    return "time after midnight" if int(ts_ns[-1]) < _DAY_NS else f"time (UTC), {np.datetime_as_string(first, unit='D')}"

@@ -21,6 +21,6 @@ def main() -> None:
     except MissingExtraError as error:
         print(f"pyengine: {error}", file=sys.stderr)  # noqa: T201  this is the command line
         raise SystemExit(2) from None
-    from pyengine.cli.commands import commands  # noqa: PLC0415  not importable without the extra
+    from pyengine.cli.commands import commands
 
     commands(prog_name="pyengine")

@@ -50,12 +50,10 @@ class Options:
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw trades and book into this PNG, SVG or PDF.")
 @click.option("--results", type=click.Path(path_type=Path), help="Write all trades to this .parquet, .csv or .npz.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes for several recordings; default: the processors.")
-@click.option(
-    "--form", type=click.Choice(sorted(FORMS)), help="Form of the recordings; default: told from names and columns."
-)
+@click.option("--form", type=click.Choice(sorted(FORMS)), help="Form of the recordings; default: told from names and columns.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors and differences.")
 @click.pass_context
-def replay_command(context: click.Context, /, paths: tuple[Path, ...], sample: bool, **options: Any) -> None:  # noqa: ANN401, FBT001  as click passes them
+def replay_command(context: click.Context, /, paths: tuple[Path, ...], sample: bool, **options: Any) -> None:
     """Replay recorded markets: folders, LOBSTER messages, Databento MBO, or files of commands.
 
     Exit status: 0 if all went well, 1 if --verify or --expected found a difference, 2 if the input can't be used.
@@ -114,9 +112,7 @@ def _many(asked: Options, console: Console) -> ManyReport:
     """Replay several recordings in several processes."""
     with _progress(console, "recordings") as tell:
         reports = replay_many(asked.paths, jobs=asked.jobs, progress=tell, verify=asked.verify, form=asked.form)
-    table = Table(
-        "recording", *("commands", "events", "trades", "rejected", "commands/s"), box=None, header_style="bold"
-    )
+    table = Table("recording", *("commands", "events", "trades", "rejected", "commands/s"), box=None, header_style="bold")
     for column in table.columns[1:]:
         column.justify = "right"
     if asked.verify:
@@ -161,9 +157,7 @@ def _print_report(report: ReplayReport, console: Console) -> None:
             detail = f" ({finding.detail})" if finding.detail else ""
             table.add_row(finding.label, f"{finding.matched:,} of {finding.expected:,} {finding.unit} {mark}{detail}")
     inside = f"{report.engine_seconds * 1e3:,.1f} ms in the engine: {report.engine_commands_per_s:,.0f} commands/s"
-    table.add_row(
-        "speed", f"{inside}; {report.seconds:.3f} s with reading" + (" and comparing" * bool(report.verification))
-    )
+    table.add_row("speed", f"{inside}; {report.seconds:.3f} s with reading" + (" and comparing" * bool(report.verification)))
     table.add_row("state hash", f"{report.state_hash:016x}")
     console.print(table, highlight=False)
 

@@ -279,9 +279,7 @@ class FillsCheck(Check):
         never did.
     """
 
-    def __init__(
-        self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "recorded fills"
-    ) -> None:
+    def __init__(self, order_id: Ints, qty_lots: Ints, before: Ints, after: Ints, label: str = "recorded fills") -> None:
         super().__init__(label, np.concatenate([before, after]))
         self.order_id, self._qty_lots, self._after = order_id, qty_lots, after
         self._open: dict[int, int] = {}

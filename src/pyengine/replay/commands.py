@@ -120,15 +120,12 @@ def write_trades(
 def _write_columns(path: Path, columns: Mapping[str, Ints], instruments: Sequence[Instrument], always: str) -> None:
     kept = {name: values for name, values in columns.items() if name == always or values.any()}
     described = [
-        {"symbol": one.symbol, "tick_size": f"{one.tick_size:f}", "lot_size": f"{one.lot_size:f}"}
-        for one in instruments
+        {"symbol": one.symbol, "tick_size": f"{one.tick_size:f}", "lot_size": f"{one.lot_size:f}"} for one in instruments
     ]
     write_table(path, kept, note={"instruments": described} if described else None)
 
 
-def commands_tape(
-    path: Path, *, expected: Path | None = None, instrument: Instrument | None = None
-) -> PlainTape | ParquetTape:
+def commands_tape(path: Path, *, expected: Path | None = None, instrument: Instrument | None = None) -> PlainTape | ParquetTape:
     """Open a file of commands.
 
     Parameters

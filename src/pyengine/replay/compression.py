@@ -116,9 +116,7 @@ def packed_writer(path: Path) -> Iterator[BinaryIO]:
                 yield cast("BinaryIO", packed_xz)
         elif suffix == ".zst":
             zstandard = require("zstandard", "zstd")
-            with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(
-                file, closefd=False
-            ) as packed_zst:
+            with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(file, closefd=False) as packed_zst:
                 yield packed_zst
         else:
             yield file

@@ -255,9 +255,7 @@ def _instrument(path: Path, symbol: str, tick: int, lowest_ticks: int) -> Instru
     try:
         return Instrument(symbol, tick_size, 1, min_price=lowest_ticks * tick_size if lowest_ticks < 1 else None)
     except FieldError as error:
-        raise ReplayError(
-            path, error.expected, shown(str(error.value)), subject=f"instrument's {error.field}"
-        ) from error
+        raise ReplayError(path, error.expected, shown(str(error.value)), subject=f"instrument's {error.field}") from error
 
 
 def _fills(events: BookEvents, mapped: Mapped) -> list[Callable[[], Check]]:
@@ -276,9 +274,7 @@ def _beside(path: Path) -> Path | None:
     return other if "mbo" in path.name and bare_name(other).endswith(".csv") and other.is_file() else None
 
 
-def _expected_depth(
-    path: Path, book: Path, rows: _Recording, run_after: Ints, tick: int
-) -> tuple[DepthRows, NDArray[np.int64]]:
+def _expected_depth(path: Path, book: Path, rows: _Recording, run_after: Ints, tick: int) -> tuple[DepthRows, NDArray[np.int64]]:
     """Read the levels, and find after how many commands each row holds."""
     levels = sum(name.startswith("bid_px_") for name in csv_header(book))
     kinds: dict[str, Kind] = {name: _CSV[name] for name in ("ts_event", "action", "size", "sequence")}
@@ -312,9 +308,7 @@ def _align(path: Path, book: Path, rows: _Recording, table: Mapping[str, Ints]) 
             raise ReplayError(book, f"an event of {path.name}", "not among the next ones", row=row + 1) from None
         end = at
         if key[2] == _TRADE:
-            while (
-                end + 1 < len(events) and events[end + 1][:2] == key[:2] and events[end + 1][2] in {Op.FILL, Op.REDUCE}
-            ):
+            while end + 1 < len(events) and events[end + 1][:2] == key[:2] and events[end + 1][2] in {Op.FILL, Op.REDUCE}:
                 end += 1
         found[row] = end
     return found

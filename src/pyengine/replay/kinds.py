@@ -203,9 +203,7 @@ def _is_time(text: bytes) -> bool:
     return True
 
 
-def _signed(
-    cells: Cells, kind: Integer | Decimal, read: Callable[[tuple[Ints, Ints]], tuple[Ints, NDArray[np.bool_]]]
-) -> Ints:
+def _signed(cells: Cells, kind: Integer | Decimal, read: Callable[[tuple[Ints, Ints]], tuple[Ints, NDArray[np.bool_]]]) -> Ints:
     """Take blanks and signs off, read the magnitudes, and put both back in the column's type."""
     empty = cells.ends == cells.starts
     first = cells.text[np.where(empty, 0, cells.starts)]

@@ -213,9 +213,7 @@ class LobsterCheck(Check):
     def finish(self, moment: Moment) -> Finding:  # noqa: ARG002  all rows have been seen
         """Say what was found."""
         levels = "1 level" if self.levels == 1 else f"{self.levels} levels"
-        return Finding(
-            self.label, "rows", self.rows, self.matched, self.difference, f"{levels} a side, prices and sizes"
-        )
+        return Finding(self.label, "rows", self.rows, self.matched, self.difference, f"{levels} a side, prices and sizes")
 
 
 def _commands(*orders: _Order, ts_ns: int) -> Records:

@@ -304,9 +304,7 @@ class _Run:
         all_points = np.concatenate([np.zeros(0, np.int64), *points])
         order = np.argsort(all_points, kind="stable")
         order = order[all_points[order] >= 0]
-        columns = [
-            np.concatenate([np.zeros(0, np.int64), *lists])[order].tolist() for lists in (points, owners, indices)
-        ]
+        columns = [np.concatenate([np.zeros(0, np.int64), *lists])[order].tolist() for lists in (points, owners, indices)]
         self.agenda: list[tuple[int, int, int]] = list(zip(*columns, strict=True))
         self.agenda.reverse()  # so that the next one is popped off the end
 

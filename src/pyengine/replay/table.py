@@ -42,9 +42,7 @@ def form_of(path: Path) -> str:
     raise ReplayError(path, "one of .csv, .parquet, .npz, each also with .gz, .xz or .zst", path.name, subject="name")
 
 
-def read_table(
-    path: Path, schema: Mapping[str, Kind], *, optional: Mapping[str, Kind] | None = None
-) -> dict[str, Ints]:
+def read_table(path: Path, schema: Mapping[str, Kind], *, optional: Mapping[str, Kind] | None = None) -> dict[str, Ints]:
     """Read columns of a CSV, Parquet or NPZ file.
 
     Parameters
