@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from pyengine.records import COMMAND_DTYPE, Action, Flag, SelfTrade, TimeInForce
-
 from command_streams import MIXES, Mix, random_rows
+
+from pyengine.records import COMMAND_DTYPE, Action, Flag, SelfTrade, TimeInForce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from pyengine._core import capi
+
 from pyengine.records import COMMAND_DTYPE, EVENT_DTYPE
 
 if TYPE_CHECKING:

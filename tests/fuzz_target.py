@@ -10,6 +10,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from fuzz_inputs import LARGEST, PRICE, Octets, Rng, Sizes
+
 from pyengine import Consumer, Engine, Instrument
 from pyengine.commands import Commands
 from pyengine.errors import FieldError, RingFullError, UnknownInstrument
@@ -25,17 +27,12 @@ from pyengine.records import (
     SelfTrade,
     Status,
 )
-
-from fuzz_inputs import LARGEST, PRICE, Octets, Rng, Sizes
+from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from pyengine import Result, Run
 
-try:
-    from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
-except ImportError:  # An engine without stores is fuzzed as it is.
-    InMemoryOrderStore = InMemoryTradeStore = None
+    from pyengine import Result, Run
 
 DEEP_IDS = 12_000
 """More ids than these make books so deep that the engine looks ahead in the commands."""
@@ -63,7 +60,7 @@ SHAPES = (
 )
 
 
-class Finding(AssertionError):  # noqa: N818  what a fuzzer has is called so
+class Finding(AssertionError):
     """Something is not as it must be."""
 
 
@@ -126,9 +123,7 @@ class Listener:
         if not len(batch):
             self.at += gone
             return
-        require(
-            np.array_equal(batch["seq"], self.at + gone + np.arange(len(batch), dtype=np.uint64)), "a gap unheard of"
-        )
+        require(np.array_equal(batch["seq"], self.at + gone + np.arange(len(batch), dtype=np.uint64)), "a gap unheard of")
         self.at = int(batch["seq"][-1]) + 1
         known = np.isin(batch["seq"], said["seq"]) if len(said) else np.zeros(len(batch), np.bool_)
         if known.any():
@@ -152,7 +147,7 @@ class Target:
         self.digest = hashlib.blake2b(digest_size=8)
         self.ids = int(rng.choice([20, 200, 1500])) if not deep else int(rng.integers(DEEP_IDS + 1, 2 * DEEP_IDS))
         own: dict[str, Any] = {}
-        if InMemoryOrderStore is not None and rng.random() < 0.4:
+        if rng.random() < 0.4:
             kept = {} if rng.random() < 0.5 else {"keep_finished": int(rng.choice([0, 1, 100]))}
             own["order_store"] = InMemoryOrderStore(**kept)
             own["trade_store"] = InMemoryTradeStore(int(rng.choice([1, 50, 1000])))
@@ -165,9 +160,9 @@ class Target:
             publish_wait_s=0,
             **own,
         )
-        for number in range(int(rng.choice([1, 3, 3, 3, 3, 3, 3, 40]))):
+        for number in range(int(rng.choice([1, 40, *[3] * 14]))):
             self.engine.user(f"user {number}", SelfTrade(int(rng.integers(0, 6))))
-        self.stores = [store for store in (self.engine.order_store, self.engine.trade_store) if store is not None]
+        self.stores = list(own.values())
         self.listeners: list[Listener] = []
         self.said = np.empty(0, EVENT_DTYPE)
         self.lots = self.resting_lots()
@@ -224,9 +219,7 @@ class Target:
         require(counts[Kind.REJECTED] == refused.sum(), "rejections and their statuses differ")
         real = events[kinds != Kind.REJECTED]
         require((real["qty_lots"] > 0).all(), "an event of no lots")
-        require(
-            np.isin(real["side"], (1, 2)).all() and (real["instrument"] < self.sizes.books).all(), "an event of no book"
-        )
+        require(np.isin(real["side"], (1, 2)).all() and (real["instrument"] < self.sizes.books).all(), "an event of no book")
         self.look_at_lots(real)
 
     def look_at_lots(self, events: NDArray[np.void]) -> None:

@@ -38,9 +38,7 @@ def transpile(source: Path, folder: Path, flags: list[str]) -> str:
     """Transpile one module; returns what the compiler said."""
     module = f"pyengine._core.{source.stem}"
     command = [sys.executable, "-m", "cython", *flags, "--module-name", module, "-o", f"{source.stem}.c"]
-    done = subprocess.run(  # noqa: S603  our own arguments
-        [*command, f"pyengine/_core/{source.name}"], check=False, cwd=folder, capture_output=True, text=True
-    )
+    done = subprocess.run([*command, f"pyengine/_core/{source.name}"], check=False, cwd=folder, capture_output=True, text=True)
     said = (done.stdout + done.stderr).strip()
     if done.returncode != 0:
         return f"{source.name}: exit {done.returncode}\n{said}"
@@ -54,9 +52,7 @@ def main() -> int:
         folder = Path(temporary)
         (folder / "pyengine").mkdir()
         (folder / "pyengine" / "__init__.py").touch()
-        shutil.copytree(
-            CORE, folder / "pyengine" / "_core", ignore=shutil.ignore_patterns("*.c", "*.so", "__pycache__")
-        )
+        shutil.copytree(CORE, folder / "pyengine" / "_core", ignore=shutil.ignore_patterns("*.c", "*.so", "__pycache__"))
         sources = sorted((folder / "pyengine" / "_core").glob("*.pyx"))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             said = [text for text in pool.map(lambda source: transpile(source, folder, flags), sources) if text]

@@ -29,26 +29,24 @@ def compiler() -> str:
     return os.environ.get("CC", "gcc")
 
 
-def prepare(folder: Path) -> Path:
-    """Make the environment if it isn't there, build pyengine into it, and return its interpreter."""
+def prepare(folder: Path, *settings: str, tree: Path = ROOT) -> Path:
+    """Make the environment if it isn't there, build pyengine into it with some settings, and return its interpreter."""
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     subprocess.run([*pip, "--upgrade", *BUILD], check=True)
     # Without symbols a report would name addresses only.
-    settings = ("cmake.define.SANITIZE=ON", "install.strip=false", f"build-dir={folder / 'objects'}")
+    settings = (*settings, "install.strip=false", f"build-dir={folder / 'objects'}")
     options = ["--no-build-isolation", *(f"--config-settings={setting}" for setting in settings)]
     environment = {**os.environ, "CC": compiler()}
-    subprocess.run([*pip, *options, "--group", "test", f"{ROOT}[all]"], check=True, cwd=ROOT, env=environment)
+    subprocess.run([*pip, *options, "--group", "test", f"{tree}[all]"], check=True, cwd=tree, env=environment)
     return python
 
 
 def library(name: str) -> str:
     """Find a library of the compiler."""
-    found = subprocess.run(
-        [compiler(), f"-print-file-name={name}"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    found = subprocess.run([compiler(), f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout.strip()
     if not Path(found).is_absolute():
         message = f"{compiler()} has no {name}: install the sanitizer libraries of GCC"
         raise SystemExit(message)
@@ -93,7 +91,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="repeats a run of the fuzzer")
     parser.add_argument("tests", nargs="*", help="tests to run instead of all")
     options = parser.parse_args()
-    python = str(prepare(options.venv.absolute()))
+    python = str(prepare(options.venv.absolute(), "cmake.define.SANITIZE=ON"))
     good = True
     if not options.fuzz_only:
         # Without faulthandler, which would take the signals of a crash away from the sanitizer.

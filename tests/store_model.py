@@ -121,9 +121,7 @@ class OrderModel:
         if row is None:
             return
         filled = row.qty_lots - row.remaining_lots
-        row = replace(
-            row, price_ticks=price, qty_lots=filled + lots, remaining_lots=lots, version=version, updated_ns=version
-        )
+        row = replace(row, price_ticks=price, qty_lots=filled + lots, remaining_lots=lots, version=version, updated_ns=version)
         if not keeps_place:
             row = replace(row, entered=version)
             self.resting.remove(order_id)

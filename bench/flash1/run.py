@@ -303,9 +303,7 @@ def _must(command: list[str]) -> None:
 
 def _run(command: list[str], folder: Path, timeout_s: float) -> tuple[int, str]:
     try:
-        done = subprocess.run(  # noqa: S603 - the commands are put together above.
-            command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return 1, f"no end within {timeout_s:g} s"
     return done.returncode, done.stdout + done.stderr

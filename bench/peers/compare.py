@@ -85,9 +85,7 @@ def run_worker(python: Path, adapter: str, flow: Path, timeout_s: float) -> dict
     """Run one round of one engine in a process of its own; a crash or a hang is its result."""
     command = [str(python), "-m", "bench.peers.worker", adapter, str(flow)]
     try:
-        done = subprocess.run(  # noqa: S603 - our own module in an environment of ours.
-            command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
     except subprocess.TimeoutExpired:
         return {"error": f"no end within {timeout_s:g} s"}
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

@@ -36,13 +36,13 @@ class Adapter(Protocol):
     notes: ClassVar[str]
     """What was done to make the flow fit, in a sentence or two."""
 
-    def build(self, columns: Columns) -> Any:  # noqa: ANN401 - each engine has its own arguments.
+    def build(self, columns: Columns) -> Any:
         """Prepare the arguments of these commands; not timed."""
 
-    def run(self, commands: Any) -> Any:  # noqa: ANN401
+    def run(self, commands: Any) -> Any:
         """Pass the commands to the engine and return the fills as it reports them, or None; timed."""
 
-    def trades(self, fills: Any) -> Trades:  # noqa: ANN401
+    def trades(self, fills: Any) -> Trades:
         """Read taker, maker, price and quantity of each fill in the order of execution; not timed."""
 
 
@@ -50,7 +50,7 @@ class Adapter(Protocol):
 class ConstructsOrders(Protocol):
     """An adapter whose engine takes order objects."""
 
-    def construct(self, commands: Any) -> None:  # noqa: ANN401
+    def construct(self, commands: Any) -> None:
         """Make the objects that `run` makes, and nothing else; timed apart."""
 
 
@@ -62,7 +62,7 @@ class ShowsVolumes(Adapter, Protocol):
         """Give the resting quantity of buys and of sells at each price."""
 
 
-def as_commands(columns: Columns, buy: Any, sell: Any) -> list[Command]:  # noqa: ANN401
+def as_commands(columns: Columns, buy: Any, sell: Any) -> list[Command]:
     """Make a tuple (action, order id, side, price, qty) of each command, with the engine's constants for the sides."""
     action, order_id, side, price, qty = (columns[name].tolist() for name in COMMAND_COLUMNS)
     sides = [sell if value == SELL else buy for value in side]

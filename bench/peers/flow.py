@@ -250,9 +250,7 @@ def _append(columns: tuple[array[int], ...], row: Iterable[int]) -> None:
 
 
 def _columns(book: _SlowBook, prefill: int) -> Flow:
-    final = [
-        (order_id, side.side, price, qty) for side in book.sides.values() for order_id, price, qty in side.in_priority()
-    ]
+    final = [(order_id, side.side, price, qty) for side in book.sides.values() for order_id, price, qty in side.in_priority()]
     final_columns = np.array(final, dtype=np.int64).reshape(len(final), 4).T.copy()
     action, order_id, side, price, qty = (np.array(column, dtype=np.int64) for column in book.commands)
     taker, maker, trade_price, trade_qty = (np.array(column, dtype=np.int64) for column in book.trades)

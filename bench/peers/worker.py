@@ -75,7 +75,7 @@ def book_difference(adapter: ShowsVolumes, flow: Columns) -> dict[str, Any] | No
     return None
 
 
-def timed(call: Callable[[Any], Any], argument: Any) -> tuple[float, float, Any]:  # noqa: ANN401
+def timed(call: Callable[[Any], Any], argument: Any) -> tuple[float, float, Any]:
     """Time one call by the clock and by processor time, which waiting for a busy core does not raise.
 
     All that existed before the call is hidden from the garbage collector, which stays on.
@@ -126,7 +126,7 @@ def measure(adapter_class: type[Adapter], flow: Columns, repeat: int, warmup: in
     }
 
 
-def verify(adapter: Adapter, fills: Any, expected: NDArray[np.int64]) -> dict[str, Any]:  # noqa: ANN401
+def verify(adapter: Adapter, fills: Any, expected: NDArray[np.int64]) -> dict[str, Any]:
     """Compare what the engine reported with what had to happen."""
     result: dict[str, Any] = {"trades": None, "digest": None, "difference": None}
     if adapter.reports_fills:

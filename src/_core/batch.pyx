@@ -145,8 +145,8 @@ cdef void end_linear(State* s) noexcept nogil:
 
 cdef inline void gather_field(char* into, const char* source, Py_ssize_t stride, uint64_t n, int width) noexcept nogil:
     """Copy one column's values into every 64th byte. The widths are constants at each call, so the copies become moves."""
-    cdef uint64_t i
-    for i in range(n):
+    cdef uint64_t _i
+    for _i in range(n):
         memcpy(into, source, width)
         into += sizeof(Command)
         source += stride

@@ -2,6 +2,7 @@ from typing import SupportsIndex, final
 
 from pyengine._core.engine import EngineCore
 from pyengine._core.result import Result
+
 from pyengine.instrument import Instrument
 from pyengine.records import Records
 

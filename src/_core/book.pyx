@@ -1,7 +1,7 @@
 """One instrument's book as Python sees it: fast calls in integers, and views as arrays."""
 
 cimport cython
-from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pyengine._core.arguments cimport signed_field, unsigned_field
 from pyengine._core.engine cimport EngineCore

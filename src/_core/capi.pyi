@@ -1,7 +1,7 @@
-from typing_extensions import CapsuleType
 from typing import Final
 
 from pyengine._core.engine import EngineCore
+from typing_extensions import CapsuleType
 
 TABLE: Final[CapsuleType]
 

@@ -1,7 +1,7 @@
 """Commands from Python as memory that the kernels may read without the GIL: an array of records, or thirteen columns."""
 
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport uintptr_t
 from pyengine._core.batch cimport FIELDS
 from pyengine._core.records cimport Command
 

@@ -1,6 +1,7 @@
 from typing import Self, SupportsIndex
 
 from pyengine._core.engine import EngineCore
+
 from pyengine.records import Records
 
 class Batch:

@@ -1,5 +1,6 @@
 """Consumers of the event ring, as Python sees them: whole batches as read-only arrays. See ring.pxd for the protocol."""
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport UINT64_MAX, int64_t, uint64_t
@@ -24,6 +25,7 @@ cdef object nothing = np.empty(0, EVENT_DTYPE)
 nothing.flags.writeable = False
 
 
+@cython.no_gc_clear                # its place must be given back, even when the collector takes it apart
 cdef class Batch:
     """Part of the ring, exported read-only. While an array refers to it, a required consumer's events stay in place."""
 

@@ -1,14 +1,14 @@
-from typing import SupportsIndex
+from typing import Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
-
 from pyengine._core.batch import EventBuffer
 from pyengine._core.book import Book
 from pyengine._core.names import Names
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import OrderView, Result
 from pyengine._core.trade_store import InMemoryTradeStore
+
 from pyengine.commands import Commands
 from pyengine.instrument import Instrument
 from pyengine.records import Records
@@ -24,7 +24,7 @@ class EngineCore:
         order_store: InMemoryOrderStore | None = None,
         trade_store: InMemoryTradeStore | None = None,
         **kwargs: object,
-    ) -> EngineCore: ...
+    ) -> Self: ...
     @property
     def closed(self) -> bool: ...
     @property
@@ -65,9 +65,7 @@ class EngineCore:
         ts_ns: SupportsIndex = 0,
         stp: SupportsIndex = 0,
     ) -> Result: ...
-    def refuse_amend(
-        self, order_id: SupportsIndex, user: str | SupportsIndex | None = 0, ts_ns: SupportsIndex = 0
-    ) -> Result: ...
+    def refuse_amend(self, order_id: SupportsIndex, user: str | SupportsIndex | None = 0, ts_ns: SupportsIndex = 0) -> Result: ...
     def mass_cancel_lots(
         self,
         index: SupportsIndex = ...,
@@ -75,9 +73,7 @@ class EngineCore:
         user: str | SupportsIndex | None = 0,
         ts_ns: SupportsIndex = 0,
     ) -> Result: ...
-    def run_arrays(
-        self, commands: Records | Commands, events: bool = True
-    ) -> tuple[EventBuffer | None, NDArray[np.uint8]]: ...
+    def run_arrays(self, commands: Records | Commands, events: bool = True) -> tuple[EventBuffer | None, NDArray[np.uint8]]: ...
     def order(self, order_id: SupportsIndex) -> OrderView | None: ...
     def state_hash(self) -> int: ...
     def check(self) -> None: ...

@@ -1,6 +1,5 @@
 """The engine as Python sees it: shells that convert, lock, call the kernels and map the status. See engine.pxd."""
 
-cimport cython
 from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident, PyThread_release_lock,
     NOWAIT_LOCK, WAIT_LOCK,
@@ -8,34 +7,32 @@ from cpython.pythread cimport (
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pyengine._core.arguments cimport signed_field, unsigned_field
-from pyengine._core.batch cimport BLOCK, EventBuffer, begin_linear, buffer_of, end_linear, give_warm, run_table, take_warm
+from pyengine._core.batch cimport BLOCK, begin_linear, buffer_of, end_linear, give_warm, run_table, take_warm
 from pyengine._core.columns cimport CommandTable
 from pyengine._core.matching cimport matching_execute, matching_reject
 from pyengine._core.order_state cimport STORE_OK, OrderStoreState, order_store_apply, order_store_reserve
 from pyengine._core.names cimport Names
 from pyengine._core.order_store cimport InMemoryOrderStore
 from pyengine._core.records cimport (
-    AMEND, ASSIGN_ID, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, LIMIT, MARKET, MASS_CANCEL, OUT_OF_MEMORY,
+    AMEND, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, MASS_CANCEL, OUT_OF_MEMORY,
     RING_FULL, STP_DECREMENT, STP_DEFAULT, UNKNOWN_ORDER, Command, Event,
 )
 from pyengine._core.result cimport OrderView, Result, result_keep_trades
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport (
-    NO_ENTRY, Sink, State, find_entry, has_room, order_of, state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
+    NO_ENTRY, Sink, State, find_entry, has_room, order_of,
+    state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
     state_reserve,
 )
 from pyengine._core.store_shell cimport store_raise
 from pyengine._core.trade_ring cimport trade_store_apply
 from pyengine._core.trade_store cimport InMemoryTradeStore
-from pyengine._core.views cimport (
-    Finding, LevelRecord, OrderRecord, view_check, view_hash, view_levels, view_orders,
-)
+from pyengine._core.views cimport Finding, view_check, view_hash
 
 import numpy as np
 
 from pyengine.errors import EngineBusy, EngineClosed, FieldError, FieldTypeError, InvariantError, UnknownInstrument
 from pyengine.instrument import Instrument
-from pyengine.records import LEVEL_DTYPE, ORDER_STATE_DTYPE
 from pyengine.rejections import rejection_error
 from pyengine.store_errors import StoreClosed
 

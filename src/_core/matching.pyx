@@ -55,7 +55,9 @@ cdef inline void emit_order(
         <uint64_t>flags << 56
 
 
-cdef inline void emit_trade(State* s, const Taker* t, uint64_t maker_id, int64_t price, int64_t qty, uint8_t flags) noexcept nogil:
+cdef inline void emit_trade(
+    State* s, const Taker* t, uint64_t maker_id, int64_t price, int64_t qty, uint8_t flags,
+) noexcept nogil:
     emit_order(s, TRADE, t.id, maker_id, t.ts_ns, price, qty, <int64_t>s.next_trade_id, t.instrument, t.side, 0, flags)
     s.next_trade_id += 1
 
@@ -63,7 +65,8 @@ cdef inline void emit_trade(State* s, const Taker* t, uint64_t maker_id, int64_t
 cdef inline void emit_cancelled(
     State* s, const Order* o, const Level* level, int64_t ts_ns, int64_t qty, int64_t left, uint8_t reason,
 ) noexcept nogil:
-    emit_order(s, CANCELLED, o.id, event_detail(o.user, LIMIT, 0, 0, 0), ts_ns, level.price_ticks, qty, left, level.side >> 1, (level.side & 1) + 1, reason, 0)
+    emit_order(s, CANCELLED, o.id, event_detail(o.user, LIMIT, 0, 0, 0), ts_ns, level.price_ticks, qty, left,
+               level.side >> 1, (level.side & 1) + 1, reason, 0)
 
 
 cdef inline void emit_taker_cancelled(State* s, const Taker* t, int64_t qty, int64_t left, uint8_t reason) noexcept nogil:

@@ -42,7 +42,8 @@ cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_fin
     s.node_high = s.head_high = 1
     s.nodes = <OrderNode*>pye_alloc(nodes * sizeof(OrderNode))
     s.heads = <ListHead*>pye_alloc(FIRST_HEADS * sizeof(ListHead))
-    if s.nodes == NULL or s.heads == NULL or idtable_init(&s.ids, buckets) != 0 or idtable_init(&s.head_ids, FIRST_HEADS // 4) != 0:
+    if (s.nodes == NULL or s.heads == NULL or idtable_init(&s.ids, buckets) != 0
+            or idtable_init(&s.head_ids, FIRST_HEADS // 4) != 0):
         order_state_free(s)
         return STORE_NO_MEMORY
     return STORE_OK

@@ -246,8 +246,7 @@ cdef class InMemoryOrderStore:
             If there isn't enough memory; nothing was stored.
         """
         cdef Py_buffer buffer
-        cdef OrderRecord record
-        cdef size_t n, i, at = 0, stored = 0
+        cdef size_t n, at = 0, stored = 0
         cdef int code = STORE_OK
         cdef const char* fault
         if isinstance(orders, np.ndarray):

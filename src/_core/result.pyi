@@ -2,6 +2,7 @@ from decimal import Decimal
 from typing import final
 
 from pyengine._core.trade import Trade
+
 from pyengine.instrument import Instrument
 from pyengine.records import Reason, Side, Status
 

@@ -1,12 +1,13 @@
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
 from pyengine._core.engine import EngineCore
+
 from pyengine.records import Records
 
-Arrays = tuple[
+Arrays: TypeAlias = tuple[
     tuple[int, int, int, int],
     NDArray[np.uint32],
     Records,

@@ -99,7 +99,7 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
     cdef const uint8_t[::1] modes = np.require(user_modes, np.uint8, ["C"])
     cdef unsigned char[::1] records
     cdef uint32_t[::1] indexes = np.zeros(max(len(orders), 1), np.uint32)
-    cdef uint64_t total = len(orders), done = 0, user, n = 0, i
+    cdef uint64_t total = len(orders), done = 0, user, n = 0, _i
     cdef uint32_t book
     cdef int status
     if orders.dtype != ORDER_STATE_DTYPE or not orders.flags.c_contiguous:
@@ -125,7 +125,7 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
         if modes[user] > STP_DECREMENT or n + owned[user] > <uint64_t>places.shape[0] or (user == 0 and owned[user] != 0):
             raise SnapshotError(f"user {user} has a wrong mode or number of orders")
         s.users[user].stp = modes[user]
-        for i in range(owned[user]):
+        for _i in range(owned[user]):
             if places[n] >= total or s.orders[indexes[places[n]]].user != user:
                 raise SnapshotError(f"entry {n} must name an order of user {user}")
             link_user(s, indexes[places[n]], <uint32_t>user)

@@ -4,6 +4,7 @@ from typing import Self, SupportsIndex, final
 
 from pyengine._core.names import Names
 from pyengine._core.trade import Trade
+
 from pyengine.records import Records
 
 @final

@@ -22,7 +22,8 @@ ctypedef struct Finding:           # what a check found broken
     uint64_t where                 # book * 2 + side, or the index of the entry
 
 cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limit, LevelRecord* into) noexcept nogil
-cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* into, uint64_t done, uint32_t* places) noexcept nogil
+cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* into, uint64_t done,
+                          uint32_t* places) noexcept nogil
 cdef uint64_t view_hash(const State* s, uint32_t book, uint64_t seed) noexcept nogil
 cdef Finding view_check(const State* s) noexcept nogil
 cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t count, uint32_t* indexes) noexcept nogil

@@ -27,7 +27,8 @@ cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limi
     return n
 
 
-cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* into, uint64_t done, uint32_t* places) noexcept nogil:
+cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* into, uint64_t done,
+                          uint32_t* places) noexcept nogil:
     """Write all orders of a side in price-time order behind the first `done` rows; returns the rows there are now. O(orders).
 
     `places`, unless NULL, gets at each order's slab index its row.
@@ -283,7 +284,8 @@ cdef Finding view_check(const State* s) noexcept nogil:
 cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t count, uint32_t* indexes) noexcept nogil:
     """Append resting orders to a book as they are, without matching; `indexes` gets their slab indexes. O(count).
 
-    Users' lists are left to the caller, who knows their order: see `link_user`. 0, -1 if a row can't rest (nothing of that row is changed), or OUT_OF_MEMORY.
+    Users' lists are left to the caller, who knows their order: see `link_user`. 0, -1 if a row can't rest (nothing of that
+    row is changed), or OUT_OF_MEMORY.
     """
     cdef Ladder* l
     cdef uint64_t i, key

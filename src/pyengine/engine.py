@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyengine._core.batch import EventBuffer
-from pyengine._core.consumer import Consumer
 from pyengine._core.book import Book
+from pyengine._core.consumer import Consumer
 from pyengine._core.engine import EngineCore
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import Result
@@ -103,12 +103,13 @@ class Engine(EngineCore):
         self,
         instruments: Iterable[Instrument] = (),
         *,
-        ring_capacity: int = 65536,
-        self_trade: SelfTrade = SelfTrade.OFF,
-        order_store: InMemoryOrderStore | None = None,
-        trade_store: InMemoryTradeStore | None = None,
-        capacity: int = 0,
-        publish_wait_s: float = 1.0,
+        # Read by the compiled half, which is made first.
+        ring_capacity: int = 65536,  # noqa: ARG002
+        self_trade: SelfTrade = SelfTrade.OFF,  # noqa: ARG002
+        order_store: InMemoryOrderStore | None = None,  # noqa: ARG002
+        trade_store: InMemoryTradeStore | None = None,  # noqa: ARG002
+        capacity: int = 0,  # noqa: ARG002
+        publish_wait_s: float = 1.0,  # noqa: ARG002
     ) -> None:
         for instrument in instruments:
             self.add_instrument(instrument)
@@ -298,7 +299,7 @@ class Engine(EngineCore):
             return 0
         return self.user(user) if isinstance(user, str) else user
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         """Return the engine itself."""
         return self
 

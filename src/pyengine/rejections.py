@@ -40,7 +40,11 @@ def rejection_error(
         Reason.INVALID_INSTRUMENT: ("instrument", None, "the index of a book"),
         Reason.INVALID_SIDE: ("side", side, "1 (BUY) or 2 (SELL)"),
         Reason.INVALID_TIF: ("tif", tif, "0 (GTC), 1 (IOC) or 2 (FOK)"),
-        Reason.INVALID_FLAGS: ("flags", flags, "flags that this command allows: POST_ONLY, with or without SLIDE, on GTC limit orders"),
+        Reason.INVALID_FLAGS: (
+            "flags",
+            flags,
+            "flags that this command allows: POST_ONLY, with or without SLIDE, on GTC limit orders",
+        ),
         Reason.INVALID_STP: ("stp", stp, "a SelfTrade from 0 to 5"),
         Reason.INVALID_PRICE: ("price_ticks", price_ticks, "above 0 for a limit order and 0 for a market order"),
         Reason.INVALID_QTY: ("qty_lots", qty_lots, "above 0"),

@@ -9,5 +9,5 @@ class StoreError(PyengineError):
     """A store could not do what it was asked; base of all errors that only stores raise."""
 
 
-class StoreClosed(StoreError, RuntimeError):  # noqa: N818  in line with EngineClosed
+class StoreClosed(StoreError, RuntimeError):
     """The store was closed before this call."""

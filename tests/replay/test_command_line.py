@@ -128,7 +128,7 @@ def test_quiet_prints_nothing(day: Path) -> None:
 def test_a_process_exits_as_it_should(different: Path) -> None:
     def code(*arguments: object) -> tuple[int, str]:
         command = [sys.executable, "-m", "pyengine.cli", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     assert code("replay", "--sample", "--verify", "--quiet") == (0, "")
@@ -141,6 +141,6 @@ def test_a_process_exits_as_it_should(different: Path) -> None:
 
 def test_a_missing_extra_is_named() -> None:
     hide = "import sys; sys.modules['click'] = None; from pyengine.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, check=False)  # noqa: S603  our own command
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "pyengine: click must be installed for this: pip install 'pyengine[cli]'\n"

@@ -9,6 +9,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 from pyengine._core.order import ORDER_RECORD_BYTES
+
 from pyengine.instrument import Instrument
 from pyengine.records import TRADE_DTYPE, Action, Flag, SelfTrade, Side, Status, TimeInForce
 from pyengine.stores import ORDER_RECORD_DTYPE, Names, Order, Trade, order_from_bytes, trade_from_bytes
@@ -17,9 +18,7 @@ BTC = Instrument("BTC-USD", "0.01", "0.001")
 
 
 def test_an_order_in_the_words_of_people() -> None:
-    order = Order(
-        42, "buy", user="alice", instrument=BTC, price="6190.84", qty="0.5", tif="fok", stp="cancel_maker", flags=1
-    )
+    order = Order(42, "buy", user="alice", instrument=BTC, price="6190.84", qty="0.5", tif="fok", stp="cancel_maker", flags=1)
     assert (order.side, order.order_type, order.tif) == (Side.BUY, Action.LIMIT, TimeInForce.FOK)
     assert (order.stp, order.flags, order.status) == (SelfTrade.CANCEL_MAKER, Flag.POST_ONLY, Status.RESTING)
     assert (order.price, order.qty, order.remaining, order.filled) == (
@@ -33,9 +32,7 @@ def test_an_order_in_the_words_of_people() -> None:
 
 
 def test_an_order_in_numbers() -> None:
-    order = Order(
-        2**64 - 1, 2, price_ticks=-5, qty_lots=2**63 - 1, remaining_lots=1, user=9, instrument_index=3, client_id=8
-    )
+    order = Order(2**64 - 1, 2, price_ticks=-5, qty_lots=2**63 - 1, remaining_lots=1, user=9, instrument_index=3, client_id=8)
     assert (order.status, order.filled_lots, order.is_open) == (Status.PARTIALLY_FILLED, 2**63 - 2, True)
     assert (order.user, order.user_index, order.instrument_index, order.client_id) == (9, 9, 3, 8)
     assert (order.price, order.qty, order.remaining, order.filled, order.symbol, order.instrument) == (None,) * 6
@@ -121,9 +118,7 @@ def test_objects_survive_pickle_and_copy(user: object, instrument: Instrument | 
 
 
 def test_bytes_are_records() -> None:
-    order = Order(
-        1, 2, price_ticks=-5, qty_lots=10, remaining_lots=4, version=3, entered=2, client_id=9, user=6, stp=1, tif=2
-    )
+    order = Order(1, 2, price_ticks=-5, qty_lots=10, remaining_lots=4, version=3, entered=2, client_id=9, user=6, stp=1, tif=2)
     row = np.frombuffer(bytes(order), ORDER_RECORD_DTYPE)[0]
     assert ORDER_RECORD_DTYPE.itemsize == ORDER_RECORD_BYTES == len(bytes(order))
     for name in (

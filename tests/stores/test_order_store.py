@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pyengine.instrument import Instrument
 from pyengine.records import EVENT_DTYPE, Kind, Side, Status
 from pyengine.stores import ORDER_RECORD_DTYPE, InMemoryOrderStore, Names, Order, StoreClosed
@@ -48,9 +49,7 @@ def traded(seq: int, taker: int, maker: int, lots: int) -> np.ndarray:
 
 
 def test_a_saved_order_comes_back_equal(store: InMemoryOrderStore) -> None:
-    order = Order(
-        42, "buy", user="alice", instrument=BTC, price="6190.84", qty="0.5", tif="ioc", client_id=7, created_ns=5
-    )
+    order = Order(42, "buy", user="alice", instrument=BTC, price="6190.84", qty="0.5", tif="ioc", client_id=7, created_ns=5)
     assert store.save(order) is True
     assert store.get(42) == order
     assert store.get(42).user == "alice"
@@ -352,9 +351,7 @@ def test_events_may_come_again(store: InMemoryOrderStore) -> None:
 
 def test_an_id_is_free_again_once_its_order_is_done(store: InMemoryOrderStore) -> None:
     store.apply(
-        np.concatenate(
-            [accepted(1, 7, user=1), event(Kind.CANCELLED, 2, 7, qty_lots=10), accepted(3, 7, lots=5, user=2)]
-        )
+        np.concatenate([accepted(1, 7, user=1), event(Kind.CANCELLED, 2, 7, qty_lots=10), accepted(3, 7, lots=5, user=2)])
     )
     order = store.get(7)
     assert (order.status, order.qty_lots, order.user, order.version) == (Status.RESTING, 5, 2, 3)

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from store_model import OrderModel, Row
+
 from pyengine.records import EVENT_DTYPE
 from pyengine.stores import ORDER_RECORD_DTYPE, InMemoryOrderStore, Order
-
-from store_model import OrderModel, Row
 
 # Few ids, so that they meet again; sparse ones among them, and neighbours that share a cache line of the map.
 IDS = st.sampled_from([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 64, 128, 2**32, 2**40 + 8, 2**63, 2**64 - 1])
@@ -77,7 +77,7 @@ class OrderStoreMachine(RuleBasedStateMachine):
         assert self.store.update(order_of(row)) == self.model.update(row)
 
     @rule(many=st.lists(rows(), max_size=8), as_array=st.booleans())
-    def save_batch(self, many: list[Row], as_array: bool) -> None:  # noqa: FBT001  drawn by Hypothesis
+    def save_batch(self, many: list[Row], as_array: bool) -> None:
         """Save some at once."""
         given = array_of(many) if as_array else [order_of(row) for row in many]
         assert self.store.save_batch(given) == sum(self.model.save(row) for row in many)
@@ -104,7 +104,7 @@ class OrderStoreMachine(RuleBasedStateMachine):
         self.model = OrderModel(keep_finished=self.model.keep_finished)
 
     @rule(row=rows(), again=st.booleans())
-    def accepted(self, row: Row, again: bool) -> None:  # noqa: FBT001  drawn by Hypothesis
+    def accepted(self, row: Row, again: bool) -> None:
         """Let an order come in, or an old event come again."""
         seq = self._seq(again)
         self.model.accept(
@@ -134,7 +134,7 @@ class OrderStoreMachine(RuleBasedStateMachine):
         )
 
     @rule(taker=IDS, maker=IDS, lots=SMALL, again=st.booleans())
-    def trade(self, taker: int, maker: int, lots: int, again: bool) -> None:  # noqa: FBT001  drawn by Hypothesis
+    def trade(self, taker: int, maker: int, lots: int, again: bool) -> None:
         """Let two orders trade."""
         seq = self._seq(again)
         self.model.fill(taker, lots, seq)
@@ -142,14 +142,14 @@ class OrderStoreMachine(RuleBasedStateMachine):
         self._apply(kind=3, seq=seq, order_id=taker, detail=maker, side=1, qty_lots=lots, value=seq)
 
     @rule(order_id=IDS, lots=SMALL, left=st.integers(0, 4), again=st.booleans())
-    def cancelled(self, order_id: int, lots: int, left: int, again: bool) -> None:  # noqa: FBT001  drawn by Hypothesis
+    def cancelled(self, order_id: int, lots: int, left: int, again: bool) -> None:
         """Cancel an order, or shrink it as self-trade prevention does."""
         seq = self._seq(again)
         self.model.cancel(order_id, left, seq)
         self._apply(kind=4, seq=seq, order_id=order_id, qty_lots=lots, value=left)
 
     @rule(order_id=IDS, price=PRICES, lots=SMALL, keeps_place=st.booleans())
-    def replaced(self, order_id: int, price: int, lots: int, keeps_place: bool) -> None:  # noqa: FBT001  drawn by Hypothesis
+    def replaced(self, order_id: int, price: int, lots: int, keeps_place: bool) -> None:
         """Amend an order."""
         seq = self._seq(again=False)
         self.model.amend(order_id, price, lots, seq, keeps_place=keeps_place)
@@ -177,7 +177,7 @@ class OrderStoreMachine(RuleBasedStateMachine):
             order = store.get(order_id)
             assert (order is not None) == (order_id in model.rows) == (order_id in store)
 
-    def _seq(self, again: bool) -> int:  # noqa: FBT001  one of two kinds of number
+    def _seq(self, again: bool) -> int:
         """Count on, or go back to a number that was used."""
         if again:
             return max(1, self.seq - 3)

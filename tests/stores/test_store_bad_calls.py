@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from pyengine.records import EVENT_DTYPE
 from pyengine.stores import ORDER_RECORD_DTYPE, InMemoryOrderStore, InMemoryTradeStore
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Order, StoreClosed, Trade
 
@@ -66,7 +67,7 @@ def life_of_orders(seq: int) -> np.ndarray:
     return events
 
 
-def test_an_engine_writes_while_others_read_and_write() -> None:  # noqa: C901  four small jobs in one place
+def test_an_engine_writes_while_others_read_and_write() -> None:
     store = InMemoryOrderStore(keep_finished=500)
     done = threading.Event()
 
@@ -107,6 +108,37 @@ def test_an_engine_writes_while_others_read_and_write() -> None:  # noqa: C901  
     store.check()
     assert store.unmatched_events == 0
     assert (store.open_count, store.finished_count) == (0, 500)
+
+
+def test_an_order_is_never_seen_half_changed() -> None:
+    store = InMemoryOrderStore()
+    steps, lots = 30_000, 10**9
+    store.save(Order(7, 1, price_ticks=1, qty_lots=lots, user=3))
+    events = np.zeros(steps, EVENT_DTYPE)
+    events["kind"], events["order_id"], events["qty_lots"] = 4, 7, 1
+    done = threading.Event()
+
+    def engine() -> None:
+        try:
+            for number in range(60):
+                events["seq"] = events["ts_ns"] = np.arange(1, steps + 1) + number * steps
+                events["value"] = lots - events["seq"].astype("i8")
+                store.apply(events)
+        finally:
+            done.set()
+
+    def reader() -> None:
+        while not done.is_set():
+            found = [store.get(7), *store.get_by_user(3), *store.get_by_side(1)]
+            for order in found:
+                assert order.version == order.updated_ns == lots - order.remaining_lots
+                assert order.qty_lots == order.remaining_lots
+            assert found[0].version <= found[1].version <= found[2].version
+
+    run(engine, reader)
+    store.check()
+    assert store.unmatched_events == 0
+    assert store.get(7).version == 60 * steps
 
 
 def test_many_savers_lose_nothing() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+
 from pyengine.instrument import Instrument
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE
 from pyengine.stores import InMemoryTradeStore, Names, StoreClosed, Trade
@@ -134,7 +135,7 @@ def test_a_batch_in_any_order_leaves_the_highest_ids() -> None:
         (range(1, 8), 5, False),
     ],
 )
-def test_the_ring_says_whether_its_answer_is_whole(ids: Iterable[int], limit: int, complete: bool) -> None:  # noqa: FBT001
+def test_the_ring_says_whether_its_answer_is_whole(ids: Iterable[int], limit: int, complete: bool) -> None:
     store = InMemoryTradeStore(4)
     store.save_batch(rows(ids))
     assert store.complete_for(limit) is complete

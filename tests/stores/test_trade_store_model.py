@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from store_model import TradeModel
+
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE
 from pyengine.stores import InMemoryTradeStore, Trade
-
-from store_model import TradeModel
 
 IDS = st.one_of(st.integers(1, 60), st.sampled_from([2**40, 2**63 - 1]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -168,6 +169,20 @@ def test_batch_outlives_consumer_and_engine() -> None:
     consumer.close()
     del engine, consumer
     assert batch["order_id"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_batch_in_a_reference_cycle_gives_its_place_back() -> None:
+    engine = small(wait_s=0)
+    consumer = engine.attach(required=True)
+    engine.run(bids(5))
+    cycle: list[object] = [consumer.read().base]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    for first in range(10, 1000, 10):
+        assert set(engine.run(bids(10, first)).status.tolist()) == {Status.RESTING}
+        while len(consumer.read()):
+            pass
 
 
 def test_read_waits_no_longer_than_told() -> None:

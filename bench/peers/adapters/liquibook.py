@@ -21,13 +21,13 @@ class _Listener(liquibook.OrderListener):  # type: ignore[misc]
         super().__init__()
         self.fills: list[Fill] = []
 
-    def on_fill(self, *fill: Any) -> None:  # noqa: ANN401 - taker, maker, quantity, price.
+    def on_fill(self, *fill: Any) -> None:
         self.fills.append(fill)
 
-    def on_accept(self, _order: Any) -> None:  # noqa: ANN401
+    def on_accept(self, _order: Any) -> None:
         return
 
-    def on_cancel(self, _order: Any) -> None:  # noqa: ANN401
+    def on_cancel(self, _order: Any) -> None:
         return
 
 
@@ -46,7 +46,7 @@ class Adapter:
         self._listener = _Listener()
         self._book.set_order_listener(self._listener)
         # Ids count on through the life of the process, so the last one before this book is what its ids start after.
-        self._last_foreign_id: int = liquibook.SimpleOrder(True, 1, 1).order_id_  # noqa: FBT003
+        self._last_foreign_id: int = liquibook.SimpleOrder(True, 1, 1).order_id_
         self._orders: list[Any] = [None]
 
     def build(self, columns: Columns) -> list[Command]:

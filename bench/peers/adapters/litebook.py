@@ -55,10 +55,7 @@ class Adapter:
         """Map the ids back."""
         number = {name: order_id for order_id, name in enumerate(self._ids)}
         pairs = [sorted((number[fill.buy_id], number[fill.sell_id])) for fill in fills]
-        return [
-            (taker, maker, int(fill.price), int(fill.quantity))
-            for (maker, taker), fill in zip(pairs, fills, strict=True)
-        ]
+        return [(taker, maker, int(fill.price), int(fill.quantity)) for (maker, taker), fill in zip(pairs, fills, strict=True)]
 
     def construct(self, commands: list[Command]) -> None:
         """Make the orders again and read their ids."""

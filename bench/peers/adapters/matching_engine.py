@@ -55,7 +55,7 @@ class Adapter:
             if action:
                 process(SequencedCommand(seq, TS_NS, CancelOrder(order_id, ACCOUNT)))
             else:
-                order = NewOrder(order_id, ACCOUNT, side, price, qty, limit, gtc, False, no_prevention)  # noqa: FBT003
+                order = NewOrder(order_id, ACCOUNT, side, price, qty, limit, gtc, False, no_prevention)
                 events = process(SequencedCommand(seq, TS_NS, order))
                 if len(events) > 1:
                     collected.extend(events)
@@ -73,5 +73,5 @@ class Adapter:
             if action:
                 SequencedCommand(seq, TS_NS, CancelOrder(order_id, ACCOUNT))
             else:
-                order = NewOrder(order_id, ACCOUNT, side, price, qty, limit, gtc, False, no_prevention)  # noqa: FBT003
+                order = NewOrder(order_id, ACCOUNT, side, price, qty, limit, gtc, False, no_prevention)
                 SequencedCommand(seq, TS_NS, order)

@@ -17,9 +17,7 @@ class Adapter:
 
     distribution = "nanobook"
     reports_fills = True
-    notes = (
-        "It numbers orders itself, from 1 in the order of submission, as the flow does. It keeps all events and trades."
-    )
+    notes = "It numbers orders itself, from 1 in the order of submission, as the flow does. It keeps all events and trades."
 
     def __init__(self) -> None:
         self._exchange = nanobook.Exchange()

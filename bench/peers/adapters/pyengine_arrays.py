@@ -26,7 +26,7 @@ class Adapter:
         self._engine = pyengine.Engine()
         self._book = self._engine.add_instrument(pyengine.Instrument("X", tick_size=1, lot_size=1))
 
-    def build(self, columns: Columns) -> Any:  # noqa: ANN401 - a structured array.
+    def build(self, columns: Columns) -> Any:
         """Prepare command records; a cancel names nothing but its order."""
         adds = columns["action"] == ADD
         commands = pyengine.make_commands(len(adds))
@@ -38,11 +38,11 @@ class Adapter:
         commands["qty_lots"] = np.where(adds, columns["qty"], 0)
         return commands
 
-    def run(self, commands: Any) -> Any:  # noqa: ANN401
+    def run(self, commands: Any) -> Any:
         """Call `run` once."""
         return self._engine.run(commands).trades
 
-    def trades(self, fills: Any) -> NDArray[np.int64]:  # noqa: ANN401
+    def trades(self, fills: Any) -> NDArray[np.int64]:
         """Read four columns."""
         names = ("taker_id", "maker_id", "price_ticks", "qty_lots")
         return np.column_stack([fills[name].astype(np.int64) for name in names])

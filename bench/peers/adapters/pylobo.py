@@ -57,9 +57,7 @@ class Adapter:
         """Map the makers' UUIDs back."""
         number = {name: order_id for order_id, name in enumerate(self._ids) if name is not None}
         return [
-            (taker, number[fill.maker_order_id], fill.price, fill.fill_quantity)
-            for taker, matched in fills
-            for fill in matched
+            (taker, number[fill.maker_order_id], fill.price, fill.fill_quantity) for taker, matched in fills for fill in matched
         ]
 
     def construct(self, commands: list[Command]) -> None:

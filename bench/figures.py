@@ -1,0 +1,140 @@
+"""What a measurement gives: figures with their spread, held against what the project promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A promised figure: `must` is the least that counts as kept, `aim` what is wanted."""
+
+    words: str
+    unit: str
+    must: float
+    aim: float | None
+    more_is_better: bool
+
+    def verdict(self, value: float) -> str:
+        """Say how a value does against the two."""
+        if self.aim is not None and self._reaches(value, self.aim):
+            return "aim"
+        return "must" if self._reaches(value, self.must) else "**below must**"
+
+    def _reaches(self, value: float, bound: float) -> bool:
+        return value >= bound if self.more_is_better else value <= bound
+
+    def worst(self, values: Iterable[float]) -> float:
+        """Choose the value that decides where several figures belong to one target."""
+        return min(values) if self.more_is_better else max(values)
+
+    def bounds(self) -> tuple[str, str]:
+        """Word must and aim."""
+        sign = "≥" if self.more_is_better else "≤"
+        aim = "less" if self.aim is None else f"{sign} {number(self.aim)}"
+        return f"{sign} {number(self.must)}", aim
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "arrays": Target(words="arrays, events and trades returned", unit="M commands/s", must=15, aim=30, more_is_better=True),
+    "calls": Target(words="one fast call from Python, trades available", unit="M calls/s", must=3, aim=5, more_is_better=True),
+    "flash1": Target(
+        words="flash1, the worst scenario of each, against CppTrader in the same run",
+        unit="x CppTrader",
+        must=3.5,
+        aim=6,
+        more_is_better=True,
+    ),
+    "get": Target(words="L1: get", unit="ns", must=100, aim=None, more_is_better=False),
+    "save": Target(words="L1: save", unit="ns", must=150, aim=None, more_is_better=False),
+    "append": Target(words="L1: ring append", unit="ns", must=100, aim=None, more_is_better=False),
+    "deep": Target(
+        words="arrays: cost per command with 10 million resting orders and random cancels, against 10 thousand",
+        unit="x",
+        must=5,
+        aim=2,
+        more_is_better=False,
+    ),
+    "memory": Target(words="memory per resting order, everything counted", unit="B", must=96, aim=64, more_is_better=False),
+    "recorded": Target(
+        words="reading a recorded day from Parquet and replaying it",
+        unit="M commands/s",
+        must=5,
+        aim=10,
+        more_is_better=True,
+    ),
+}
+"""The table of promised figures, all for the mixed flow around a book of about 4,000 orders unless they say otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured figure: a value for each round, and the same by processor time where that can be had."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    cpu_values: tuple[float, ...] = ()
+    target: str = ""
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """What counts."""
+        return statistics.median(self.values)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Texts for a table: name, median, unit, spread, median by processor time, note."""
+        spread = f"{number(min(self.values))} to {number(max(self.values))}" if len(self.values) > 1 else ""
+        by_cpu = number(statistics.median(self.cpu_values)) if self.cpu_values else ""
+        note = self.note
+        if self.target:
+            target = TARGETS[self.target]
+            bounds = target.bounds()
+            note = "; ".join(filter(None, (f"must {bounds[0]}, aim {bounds[1]}: {target.verdict(self.median)}", note)))
+        return self.name, number(self.median), self.unit, spread, by_cpu, note
+
+
+@dataclass(kw_only=True)
+class Section:
+    """Figures that belong together, and a few sentences on what was timed."""
+
+    title: str
+    text: str
+    figures: list[Figure] = field(default_factory=list)
+    table: str = ""
+    """Further rows that have a form of their own, as Markdown."""
+    skipped: str = ""
+    """Why there is nothing."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Give everything as plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `as_json` gave."""
+        figures = [
+            Figure(**{**one, "values": tuple(one["values"]), "cpu_values": tuple(one["cpu_values"])}) for one in plain["figures"]
+        ]
+        return cls(**{**plain, "figures": figures})
+
+
+def number(value: float) -> str:
+    """Write a number with three digits that count."""
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:,.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def share(parts: Iterable[float], wholes: Iterable[float]) -> tuple[float, ...]:
+    """Divide round by round: a busy spell of the machine meets both."""
+    return tuple(part / whole for part, whole in zip(parts, wholes, strict=True))

@@ -1,0 +1,75 @@
+"""How much is measured: all of it, or as much as a quick look needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Numbers of commands, orders and rounds."""
+
+    flow_commands: int
+    array_rounds: int
+    call_commands: int
+    call_rounds: int
+    latency_commands: int
+    paced_seconds: float
+    deep_orders: int
+    deep_commands: int
+    deep_rounds: int
+    memory_orders: tuple[int, ...]
+    store_orders: int
+    store_rounds: int
+    day_repeats: int
+    day_rounds: int
+    state_orders: int
+    state_rounds: int
+    peer_commands: int
+    peer_rounds: int
+    flash1_runs: int
+
+
+FULL: Final = Sizes(
+    flow_commands=1_000_000,
+    array_rounds=11,
+    call_commands=200_000,
+    call_rounds=11,
+    latency_commands=200_000,
+    paced_seconds=5,
+    deep_orders=10_000_000,
+    deep_commands=500_000,
+    deep_rounds=9,
+    memory_orders=(1_000_000, 1_600_000, 10_000_000),
+    store_orders=4_000,
+    store_rounds=21,
+    day_repeats=5,
+    day_rounds=5,
+    state_orders=1_000_000,
+    state_rounds=5,
+    peer_commands=200_000,
+    peer_rounds=3,
+    flash1_runs=3,
+)
+QUICK: Final = Sizes(
+    flow_commands=200_000,
+    array_rounds=5,
+    call_commands=100_000,
+    call_rounds=5,
+    latency_commands=50_000,
+    paced_seconds=1,
+    deep_orders=1_000_000,
+    deep_commands=200_000,
+    deep_rounds=5,
+    memory_orders=(1_000_000,),
+    store_orders=4_000,
+    store_rounds=5,
+    day_repeats=2,
+    day_rounds=3,
+    state_orders=100_000,
+    state_rounds=3,
+    peer_commands=20_000,
+    peer_rounds=1,
+    flash1_runs=1,
+)
