@@ -10,7 +10,6 @@ Every compiled line costs about a microsecond this way, so the long tests are le
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -65,7 +64,7 @@ def main() -> int:
     settings.write_text(SETTINGS.format(data=folder / "coverage.data", tree=tree, package=package, missing=options.missing))
     coverage = [python, "-m", "coverage"]
     pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)]
-    tests = [os.path.abspath(test) if Path(test).exists() else str(ROOT / test) for test in options.tests or SUITES]
+    tests = [str(Path(test).resolve()) if Path(test).exists() else str(ROOT / test) for test in options.tests or SUITES]
     done = subprocess.run([*coverage, "run", f"--rcfile={settings}", *pytest, *tests], check=False, cwd=objects)
     report = subprocess.run([*coverage, "report", f"--rcfile={settings}"], check=False, cwd=objects)
     return done.returncode or report.returncode

@@ -1,12 +1,15 @@
 from typing import Self, SupportsIndex
 
 from pyengine._core.engine import EngineCore
+from typing_extensions import disjoint_base
 
 from pyengine.records import Records
 
+@disjoint_base
 class Batch:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@disjoint_base
 class Consumer:
     def __new__(cls, engine: EngineCore, required: bool = True, name: str = "") -> Self: ...
     @property

@@ -8,11 +8,13 @@ from pyengine._core.names import Names
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import OrderView, Result
 from pyengine._core.trade_store import InMemoryTradeStore
+from typing_extensions import disjoint_base
 
 from pyengine.commands import Commands
 from pyengine.instrument import Instrument
 from pyengine.records import Records
 
+@disjoint_base
 class EngineCore:
     def __new__(
         cls,

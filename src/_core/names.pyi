@@ -1,8 +1,11 @@
 from collections.abc import Iterable
 from typing import SupportsIndex
 
+from typing_extensions import disjoint_base
+
 from pyengine.instrument import Instrument
 
+@disjoint_base
 class Names:
     def __init__(self, instruments: Iterable[Instrument] = (), users: Iterable[str] = ()) -> None: ...
     @staticmethod

@@ -16,7 +16,7 @@ Arrays: TypeAlias = tuple[
     NDArray[np.uint32],
 ]
 
-def dump(engine: EngineCore) -> Arrays: ...
+def dump(engine: EngineCore) -> _Arrays: ...
 def load(
     engine: EngineCore,
     counters: Sequence[int],

@@ -350,7 +350,7 @@ def _tif(tif: str | int) -> int:
 
 def _records(buffer: EventBuffer, dtype: np.dtype[np.void]) -> Records:
     """View a buffer as an array of records; NumPy refuses empty buffers."""
-    return np.frombuffer(buffer, dtype) if buffer.count else np.empty(0, dtype)
+    return np.frombuffer(memoryview(buffer), dtype) if buffer.count else np.empty(0, dtype)
 
 
 __all__ = ["Book", "Consumer", "Engine", "Run"]

@@ -146,7 +146,8 @@ def _dtype(*fields: tuple[str, str, int], size: int = 64) -> np.dtype[np.void]:
         "offsets": [offset for _, _, offset in fields],
         "itemsize": size,
     }
-    return np.dtype(spec)
+    dtype: np.dtype[np.void] = np.dtype(spec)
+    return dtype
 
 
 COMMAND_DTYPE = _dtype(

@@ -1,0 +1,1 @@
+# Kernels only; see ladder.pxd. Python sees nothing of them.

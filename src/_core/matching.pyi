@@ -1,0 +1,1 @@
+# Kernels only; see matching.pxd. Python sees nothing of them.

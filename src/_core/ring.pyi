@@ -1,0 +1,1 @@
+# Kernels only; see ring.pxd. Python sees nothing of them.

@@ -1,0 +1,1 @@
+# Kernels only; see state.pxd. Python sees nothing of them.

@@ -1,0 +1,1 @@
+# Kernels only; see views.pxd. Python sees nothing of them.
