@@ -7,7 +7,7 @@ from pyengine._core.engine import EngineCore
 
 from pyengine.records import Records
 
-Arrays: TypeAlias = tuple[
+_Arrays: TypeAlias = tuple[
     tuple[int, int, int, int],
     NDArray[np.uint32],
     Records,
