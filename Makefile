@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS = 1
 # Some tools call others by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help run test check bench stress asan fuzz mutants flash1 dev cov annotate clean
+.PHONY: help run test check bench stress asan fuzz mutants flash1 dev annotate clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -72,9 +72,6 @@ fuzz: $(VENV)/created  ## Ten million runs of raw command bytes
 flash1: $(VENV)/all  ## The independent judge: make flash1 HARNESS=checkout [SEED=n]
 	$(BIN)/python bench/flash1/run.py --harness $(HARNESS) --seed $(SEED)
 
-cov: $(VENV)/created  ## Line coverage, compiled lines included
-	$(PYTHON) tests/covered.py --venv $(VENV)-cov
-
 annotate: $(VENV)/created  ## Cython's annotated sources in build/annotate
 	$(PIP) install cython
 	mkdir -p build/annotate/pyengine && touch build/annotate/pyengine/__init__.py && rm -rf build/annotate/pyengine/_core
@@ -82,4 +79,4 @@ annotate: $(VENV)/created  ## Cython's annotated sources in build/annotate
 	cd build/annotate && ../../$(BIN)/cython -3 -a pyengine/_core/*.pyx
 
 clean:  ## Remove what the other targets made
-	rm -rf build dist out $(VENV) $(VENV)-dev $(VENV)-asan $(VENV)-cov .peers .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf build dist out $(VENV) $(VENV)-dev $(VENV)-asan .peers .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -23,9 +23,9 @@ NAMES = ("", "buy", "sell")
 FRIENDLY_SHARE = 10
 
 
-def started(prefill: list[Call]) -> Engine:
-    """Make an engine with the flow's first orders."""
-    engine = new_engine()
+def started(prefill: list[Call], engine: Engine) -> Engine:
+    """Put the flow's first orders into an engine in place of all others."""
+    engine.mass_cancel()
     book = engine.book("X")
     for _, order_id, side, price, qty in prefill:
         book.submit(side, price, qty, order_id)
@@ -34,9 +34,10 @@ def started(prefill: list[Call]) -> Engine:
 
 def fast(prefill: list[Call], calls: list[Call]) -> Prepare:
     """Submit and cancel by the book's handle."""
+    engine = new_engine()
 
     def prepare() -> Callable[[], None]:
-        book = started(prefill).book("X")
+        book = started(prefill, engine).book("X")
 
         def work() -> None:
             submit, cancel = book.submit, book.cancel
@@ -53,9 +54,10 @@ def fast(prefill: list[Call], calls: list[Call]) -> Prepare:
 
 def fast_by_attribute(prefill: list[Call], calls: list[Call]) -> Prepare:
     """Do the same, but written as most people write it."""
+    engine = new_engine()
 
     def prepare() -> Callable[[], None]:
-        book = started(prefill).book("X")
+        book = started(prefill, engine).book("X")
 
         def work() -> None:
             for action, order_id, side, price, qty in calls:
@@ -71,9 +73,10 @@ def fast_by_attribute(prefill: list[Call], calls: list[Call]) -> Prepare:
 
 def with_trades(prefill: list[Call], calls: list[Call]) -> Prepare:
     """Do the same, and make objects of all trades."""
+    engine = new_engine()
 
     def prepare() -> Callable[[], list[Any]]:
-        book = started(prefill).book("X")
+        book = started(prefill, engine).book("X")
 
         def work() -> list[Any]:
             submit, cancel = book.submit, book.cancel
@@ -112,8 +115,10 @@ def friendly(prefill: list[Call], calls: list[Call]) -> Prepare:
     """Submit and cancel in strings."""
     words = [(action, order_id, NAMES[side], str(price), str(qty)) for action, order_id, side, price, qty in calls]
 
+    engine = new_engine()
+
     def prepare() -> Callable[[], None]:
-        engine = started(prefill)
+        started(prefill, engine)
 
         def work() -> None:
             for action, order_id, side, price, qty in words:
@@ -129,7 +134,7 @@ def friendly(prefill: list[Call], calls: list[Call]) -> Prepare:
 
 def check(flow: MixedFlow, prefill: list[Call], calls: list[Call]) -> None:
     """Compare all trades that come back."""
-    book = started(prefill).book("X")
+    book = started(prefill, new_engine()).book("X")
     found: list[tuple[int, int, int, int]] = []
     for action, order_id, side, price, qty in calls:
         result: Result = book.submit(side, price, qty, order_id) if action == ADD else book.cancel(order_id)

@@ -15,7 +15,7 @@ from bench.flows import Call, mixed_flow, new_engine
 from bench.measures.calls import started
 from bench.peers.flow import ADD
 from bench.sizes import Sizes
-from pyengine import Side
+from pyengine import Engine, Side
 
 ROUNDS = 5
 RATE_PER_S = 2_000
@@ -45,9 +45,9 @@ def percentiles(name: str, rounds: list[NDArray[np.int64]], unit: str = "ns") ->
     return [*figures, Figure(name=f"{name}, maximum", unit=unit, values=worst)]
 
 
-def timed_calls(prefill: list[Call], calls: list[Call]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def timed_calls(engine: Engine, prefill: list[Call], calls: list[Call]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Time each submit and each cancel."""
-    book = started(prefill).book("X")
+    book = started(prefill, engine).book("X")
     submit, cancel, now = book.submit, book.cancel, time.perf_counter_ns
     submits, cancels = array("q"), array("q")
     gc.collect()
@@ -109,8 +109,9 @@ def measure(sizes: Sizes) -> Section:
     """Measure rounds of each."""
     flow = mixed_flow(sizes.flow_commands)
     prefill, calls = flow.calls(sizes.latency_commands)
-    timed_calls(prefill, calls[: len(calls) // 10])
-    both = [timed_calls(prefill, calls) for _ in range(ROUNDS)]
+    engine = new_engine()
+    timed_calls(engine, prefill, calls)
+    both = [timed_calls(engine, prefill, calls) for _ in range(ROUNDS)]
     nothing = [timed_nothing(len(calls)) for _ in range(ROUNDS)]
     handed = [hand_over(sizes.paced_seconds / ROUNDS) for _ in range(ROUNDS)]
     figures = [

@@ -190,7 +190,7 @@ cdef inline void touch_tail(State* s, const Command* c) noexcept nogil:
     cdef uint32_t level
     cdef Ladder* l
     if c.instrument < s.book_count and 1 <= c.side <= 2:
-        l = &s.ladders[2 * c.instrument + c.side - 1]
+        l = &s.pool.ladders[2 * c.instrument + c.side - 1]
         level = ladder_find(&s.pool, l, ladder_key(l, c.price_ticks))
         pye_prefetch_write(&s.orders[s.pool.levels[level].tail])
 

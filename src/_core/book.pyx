@@ -151,7 +151,7 @@ cdef class Book:
         cdef State* s = self.engine.state
         cdef uint32_t level
         self.engine.enter()
-        level = s.ladders[2 * self.index + side].best_level
+        level = s.pool.ladders[2 * self.index + side].best_level
         if level == 0:
             return None
         return s.pool.levels[level].price_ticks, s.pool.levels[level].qty_lots, s.pool.levels[level].count
@@ -181,7 +181,7 @@ cdef class Book:
             answer = np.empty(room, LEVEL_DTYPE)
             view = answer.view(np.uint8) if room else None
             self.engine.enter()
-            n = min(limit, <uint64_t>s.ladders[2 * self.index + side].levels)
+            n = min(limit, <uint64_t>s.pool.ladders[2 * self.index + side].levels)
             if n <= room:
                 if n:
                     view_levels(s, self.index, side, n, <LevelRecord*>&view[0])
@@ -213,7 +213,7 @@ cdef class Book:
             n = done = 0
             for i in range(2):
                 if wanted == 0 or wanted == <uint64_t>i + 1:
-                    n += s.ladders[2 * self.index + i].orders
+                    n += s.pool.ladders[2 * self.index + i].orders
             if n <= room:
                 break
             room = n

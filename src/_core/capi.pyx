@@ -76,7 +76,7 @@ cdef int best(const State* s, uint32_t book, int side, int64_t* price) noexcept 
     cdef const Ladder* l
     if book >= s.book_count or not 1 <= side <= 2:
         return 0
-    l = &s.ladders[2 * book + side - 1]
+    l = &s.pool.ladders[2 * book + side - 1]
     if l.best_level == 0:
         return 0
     price[0] = s.pool.levels[l.best_level].price_ticks
@@ -88,7 +88,7 @@ cdef int64_t depth_at(State* s, uint32_t book, int side, int64_t price) noexcept
     cdef uint32_t level
     if book >= s.book_count or not 1 <= side <= 2:
         return 0
-    l = &s.ladders[2 * book + side - 1]
+    l = &s.pool.ladders[2 * book + side - 1]
     level = ladder_find(&s.pool, l, ladder_key(l, price))
     return s.pool.levels[level].qty_lots if level != 0 else 0
 

@@ -23,7 +23,7 @@ ctypedef struct IdTable:
     uint8_t* spill                 # owned
     uint64_t mask
     uint64_t used
-    uint64_t limit                 # grow before `used` reaches it: three quarters of the entries
+    uint64_t limit                 # grow before `used` reaches it: five of eight entries
 
 
 cdef inline uint32_t idtable_tag(uint64_t order_id) noexcept nogil:
@@ -41,7 +41,7 @@ cdef inline int idtable_init(IdTable* t, uint64_t buckets) noexcept nogil:
     t.spill = <uint8_t*>pye_alloc(buckets)
     t.mask = buckets - 1
     t.used = 0
-    t.limit = buckets * 6
+    t.limit = buckets * 5
     if t.buckets == NULL or t.spill == NULL:
         idtable_free(t)
         return -1

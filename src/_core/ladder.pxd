@@ -2,9 +2,12 @@
 
 A ladder is a 64-way trie over keys. A key is the price mapped to an unsigned number that is smallest at the best price
 (bids are mirrored), so both sides run the same code: best is lowest. A leaf page covers 64 neighbouring ticks; inner
-pages exist only above pages in use, so memory follows the levels, not the span between them. A small direct-mapped cache
-makes finding a page one compare; the trie itself is walked only for pages that are new or far away, and its bitmaps
-find the next best level when the best one empties.
+pages exist only above pages in use, so memory follows the levels, not the span between them. A direct-mapped cache of the
+whole pool makes finding a page one compare; the trie itself is walked only for pages that are new or out of the cache, and
+its bitmaps find the next best level when the best one empties.
+
+A thin book opens and empties a page with nearly every order. So a leaf page that empties leaves the bitmaps above it but
+keeps its place under its parent and in the cache, until its prices are used again or another page wants its cache slot.
 
     key    …|------|------|------|  6 bits a height
     root  [bits, child×64] ─► page [bits, child×64] ─► leaf page [bits, child×64] ─► Level
@@ -17,7 +20,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from pyengine._core.port cimport pye_lowest_bit
 
 cdef enum:
-    CACHED_PAGES = 64              # power of two; 64 pages of 64 ticks
+    CACHED_PAGES = 4096            # power of two; also bounds the empty pages that are kept
     MAX_PAGES_PER_LEVEL = 24       # a new level adds at most 11 heights below the root and 10 above
 
 
@@ -35,21 +38,17 @@ ctypedef struct Level:             # 32 bytes
     uint32_t count
     uint32_t side                  # 2 * book + (0 bids, 1 asks)
 
-ctypedef struct Page:              # 288 bytes
-    uint64_t bits                  # children in use; never 0 in a live page
+ctypedef struct Page:              # 320 bytes, the first cache line is the head
+    uint64_t bits                  # children that lead to a level; 0 in an empty page that is kept
+    uint64_t present               # children that are pages, above the leaves; covers bits
     uint64_t prefix                # key >> 6 * (height + 1)
     uint32_t parent                # 0 at the root; next free page while free
     uint32_t height                # 0: children are levels
-    uint64_t unused
-    uint32_t child[64]             # valid where bits is set
+    uint32_t side                  # as in Level
+    uint32_t apart[7]
+    uint32_t child[64]             # valid where bits or present is set
 
-ctypedef struct LevelPool:
-    Level* levels                  # owned
-    Page* pages                    # owned
-    Slab level_slab
-    Slab page_slab
-
-ctypedef struct Ladder:            # 320 bytes, five cache lines; the first is the hot one
+ctypedef struct Ladder:            # 64 bytes, one cache line
     uint64_t best_key              # NO_KEY when empty
     uint64_t flip                  # key = price ^ flip
     uint32_t best_level            # 0 when empty
@@ -58,7 +57,14 @@ ctypedef struct Ladder:            # 320 bytes, five cache lines; the first is t
     uint32_t levels
     uint64_t orders
     uint64_t apart[3]
-    uint32_t cache[CACHED_PAGES]   # leaf page by page number modulo, or 0
+
+ctypedef struct LevelPool:
+    Level* levels                  # owned
+    Page* pages                    # owned
+    Slab level_slab
+    Slab page_slab
+    Ladder* ladders                # owned; by side as in Level
+    uint32_t cache[CACHED_PAGES]   # leaf pages by cache_slot, or 0; every empty page is in it
 
 cdef extern from *:
     """
@@ -74,6 +80,7 @@ cdef extern from *:
 cdef uint32_t ladder_walk(LevelPool* pool, Ladder* l, uint64_t number) noexcept nogil
 cdef uint32_t ladder_make_page(LevelPool* pool, Ladder* l, uint64_t number) noexcept nogil
 cdef void ladder_prune(LevelPool* pool, Ladder* l, uint32_t page) noexcept nogil
+cdef void ladder_wake(LevelPool* pool, uint32_t page) noexcept nogil
 cdef void ladder_init(Ladder* l, uint32_t side) noexcept nogil
 cdef uint32_t ladder_next(const LevelPool* pool, const Ladder* l, uint64_t key) noexcept nogil
 
@@ -82,10 +89,15 @@ cdef inline uint64_t ladder_key(const Ladder* l, int64_t price_ticks) noexcept n
     return <uint64_t>price_ticks ^ l.flip
 
 
+cdef inline uint32_t cache_slot(uint32_t side, uint64_t number) noexcept nogil:
+    """Neighbouring pages of a side lie side by side; different sides are scattered."""
+    return (<uint32_t>number + side * <uint32_t>0x9E3779B1) & (CACHED_PAGES - 1)
+
+
 cdef inline uint32_t ladder_page(LevelPool* pool, Ladder* l, uint64_t number) noexcept nogil:
     """Leaf page of 64 keys from number * 64 on, or 0."""
-    cdef uint32_t page = l.cache[number & (CACHED_PAGES - 1)]
-    if page != 0 and pool.pages[page].prefix == number:
+    cdef uint32_t page = pool.cache[cache_slot(l.side, number)]
+    if page != 0 and pool.pages[page].prefix == number and pool.pages[page].side == l.side:
         return page
     return ladder_walk(pool, l, number)
 
@@ -108,6 +120,8 @@ cdef inline uint32_t ladder_open(LevelPool* pool, Ladder* l, uint64_t key) noexc
     cdef Level* v
     if page == 0:
         page = ladder_make_page(pool, l, key >> 6)
+    if pool.pages[page].bits == 0:
+        ladder_wake(pool, page)
     if level != 0:
         pool.level_slab.free = pool.levels[level].tail
     else:

@@ -249,9 +249,9 @@ cdef inline int check_fields(const State* s, const Command* c, uint8_t allowed_f
 
 
 cdef inline bint is_plain(const State* s, const Command* c, uint32_t action) noexcept nogil:
-    """Are tif, flags, stp and the reserved fields all 0, and is the user known? Three loads for nine fields."""
-    return ((<const uint32_t*>c)[0] == action and (<const uint64_t*>&c.user)[0] >> 40 == 0 and (c.aux1 | c.aux2) == 0
-            and c.user < s.user_count)
+    """Are flags, stp and the reserved fields all 0, and tif and user known? Three loads for nine fields."""
+    return ((<const uint32_t*>c)[0] & <uint32_t>0xFFFF00FF == action and c.tif <= FOK
+            and (<const uint64_t*>&c.user)[0] >> 40 == 0 and (c.aux1 | c.aux2) == 0 and c.user < s.user_count)
 
 
 cdef inline int check_new(const State* s, const Command* c) noexcept nogil:
@@ -407,8 +407,8 @@ cdef int submit(State* s, const Command* c) noexcept nogil:
     if pye_unlikely(status != 0):
         return status
     which = 2 * c.instrument + c.side - 1
-    own = &s.ladders[which]
-    opposite = &s.ladders[which ^ 1]
+    own = &s.pool.ladders[which]
+    opposite = &s.pool.ladders[which ^ 1]
     if c.flags & ASSIGN_ID:
         order_id = free_order_id(s)
     elif pye_unlikely(find_entry(s, order_id) != NO_ENTRY):
@@ -463,7 +463,7 @@ cdef int cancel(State* s, const Command* c) noexcept nogil:
     emit_cancelled(s, o, v, c.ts_ns, o.qty_lots, 0, BY_USER)
     s.last.open_lots = o.qty_lots
     s.last.reason = BY_USER
-    take_from_level(s, &s.ladders[v.side], index)
+    take_from_level(s, &s.pool.ladders[v.side], index)
     free_order(s, index, entry)
     return DONE_CANCELLED
 
@@ -488,8 +488,8 @@ cdef int amend(State* s, const Command* c) noexcept nogil:
     index = order_of(s, entry)
     o = &s.orders[index]
     v = &s.pool.levels[o.level]
-    own = &s.ladders[v.side]
-    opposite = &s.ladders[v.side ^ 1]
+    own = &s.pool.ladders[v.side]
+    opposite = &s.pool.ladders[v.side ^ 1]
     t.id = c.order_id
     t.detail = event_detail(o.user, LIMIT, GTC, c.flags, c.stp)
     t.ts_ns = c.ts_ns
@@ -556,7 +556,7 @@ cdef void mass_cancel_order(State* s, uint32_t index, int64_t ts_ns) noexcept no
     # The sum of many huge orders may not fit; it stays at the largest number then.
     if pye_add_overflows(s.last.open_lots, o.qty_lots, &s.last.open_lots):
         s.last.open_lots = INT64_MAX
-    drop_maker(s, &s.ladders[v.side], index)
+    drop_maker(s, &s.pool.ladders[v.side], index)
 
 
 cdef uint64_t mass_cancel_need(const State* s, const Command* c) noexcept nogil:
@@ -565,7 +565,7 @@ cdef uint64_t mass_cancel_need(const State* s, const Command* c) noexcept nogil:
         return s.users[c.user].count
     if c.instrument >= s.book_count:
         return s.order_slab.live
-    return s.ladders[2 * c.instrument].orders + s.ladders[2 * c.instrument + 1].orders
+    return s.pool.ladders[2 * c.instrument].orders + s.pool.ladders[2 * c.instrument + 1].orders
 
 
 cdef void mass_cancel_book(State* s, uint32_t book, const Command* c) noexcept nogil:
@@ -573,7 +573,7 @@ cdef void mass_cancel_book(State* s, uint32_t book, const Command* c) noexcept n
     cdef int side
     for side in range(2):
         if c.side == 0 or c.side == side + 1:
-            l = &s.ladders[2 * book + side]
+            l = &s.pool.ladders[2 * book + side]
             while l.best_level != 0:
                 mass_cancel_order(s, s.pool.levels[l.best_level].head, c.ts_ns)
 

@@ -16,7 +16,7 @@ from pyengine._core.records cimport Event
 
 cdef enum:
     MAX_CONSUMERS = 64
-    PUBLISH_EVERY = 64             # events; a smaller batch makes the consumer take the head's cache line away more often
+    PUBLISH_EVERY = 256            # events; a smaller batch makes the consumer take the head's cache line away more often
 
 ctypedef struct Cursor:            # 128 bytes: neighbours are prefetched in pairs
     uint64_t next                  # first sequence number not yet released; written by the consumer only

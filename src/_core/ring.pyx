@@ -1,7 +1,7 @@
 """The event ring's set-up, and its consumers' side. See ring.pxd."""
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy, memmove, memset
 from pyengine._core.port cimport pye_alloc, pye_fence_acquire, pye_fence_full, pye_free, pye_load_acquire
 
 
@@ -14,6 +14,8 @@ cdef Ring* ring_new(uint64_t capacity, uint64_t first_seq) noexcept nogil:
     if r.events == NULL:
         pye_free(r, sizeof(Ring))
         return NULL
+    # All of the ring will be written, so its pages are fetched now and not by the first commands.
+    memset(r.events, 0, capacity * sizeof(Event))
     r.capacity = capacity
     r.mask = capacity - 1
     r.head = first_seq

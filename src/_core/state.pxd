@@ -76,7 +76,6 @@ ctypedef struct State:
     IdTable ids                    # owns its buckets
     uint32_t budget                # orders that may still come to rest before memory has to be looked at
     Book* books                    # owned
-    Ladder* ladders                # owned; bids and asks of each book
     uint32_t book_count
     uint32_t book_capacity
     User* users                    # owned; [0] is nobody

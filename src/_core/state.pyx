@@ -46,7 +46,7 @@ cdef void state_free(State* s) noexcept nogil:
     if s.ids.buckets != NULL:
         idtable_free(&s.ids)
     pye_free(s.books, s.book_capacity * sizeof(Book))
-    pye_free(s.ladders, 2 * s.book_capacity * sizeof(Ladder))
+    pye_free(s.pool.ladders, 2 * s.book_capacity * sizeof(Ladder))
     pye_free(s.users, s.user_capacity * sizeof(User))
     ring_free(s.ring)
     pye_free(s, sizeof(State))
@@ -148,13 +148,13 @@ cdef int state_add_book(State* s, int64_t min_price, int64_t max_price, int64_t 
             return -1
         s.books = <Book*>p
         if s.book_count != 0:
-            memcpy(ladders, s.ladders, 2 * s.book_count * sizeof(Ladder))
-        pye_free(s.ladders, 2 * s.book_capacity * sizeof(Ladder))
-        s.ladders = ladders
+            memcpy(ladders, s.pool.ladders, 2 * s.book_count * sizeof(Ladder))
+        pye_free(s.pool.ladders, 2 * s.book_capacity * sizeof(Ladder))
+        s.pool.ladders = ladders
         s.book_capacity = n
     b = &s.books[s.book_count]
-    ladder_init(&s.ladders[2 * s.book_count], 2 * s.book_count)
-    ladder_init(&s.ladders[2 * s.book_count + 1], 2 * s.book_count + 1)
+    ladder_init(&s.pool.ladders[2 * s.book_count], 2 * s.book_count)
+    ladder_init(&s.pool.ladders[2 * s.book_count + 1], 2 * s.book_count + 1)
     b.min_price_ticks = min_price
     b.max_price_ticks = max_price
     b.min_qty_lots = min_qty

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from pyengine._core.ladder cimport (
-    NO_KEY, Ladder, Level, Page, Slab, ladder_find, ladder_key, ladder_next, ladder_open,
+    CACHED_PAGES, NO_KEY, Ladder, Level, Page, Slab, cache_slot, ladder_find, ladder_key, ladder_next, ladder_open,
 )
 from pyengine._core.orders cimport append_to_level, new_order
 from pyengine._core.port cimport pye_add_overflows, pye_mul_overflows
@@ -12,7 +12,7 @@ from pyengine._core.state cimport NO_ENTRY, Order, State, User, find_entry, orde
 
 cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limit, LevelRecord* into) noexcept nogil:
     """Write up to `limit` levels from the best on; returns how many. O(levels)."""
-    cdef const Ladder* l = &s.ladders[2 * book + side]
+    cdef const Ladder* l = &s.pool.ladders[2 * book + side]
     cdef uint32_t level = l.best_level
     cdef const Level* v
     cdef uint64_t n = 0
@@ -33,7 +33,7 @@ cdef uint64_t view_orders(const State* s, uint32_t book, int side, OrderRecord* 
 
     `places`, unless NULL, gets at each order's slab index its row.
     """
-    cdef const Ladder* l = &s.ladders[2 * book + side]
+    cdef const Ladder* l = &s.pool.ladders[2 * book + side]
     cdef uint32_t level = l.best_level, index
     cdef const Level* v
     cdef const Order* o
@@ -72,7 +72,7 @@ cdef uint64_t view_hash(const State* s, uint32_t book, uint64_t seed) noexcept n
     cdef const Ladder* l
     cdef const Order* o
     for side in range(2):
-        l = &s.ladders[2 * book + side]
+        l = &s.pool.ladders[2 * book + side]
         h = mixed(h, l.orders)
         level = l.best_level
         while level != 0:
@@ -148,10 +148,14 @@ cdef Finding check_page(const State* s, const Ladder* l, uint32_t page, Tally* t
     cdef int slot
     cdef Finding f
     tally.pages += 1
-    if p.bits == 0 or tally.pages > s.pool.page_slab.live:
-        return found(b"a page is empty or met twice", page)
+    if tally.pages > s.pool.page_slab.live or p.side != l.side:
+        return found(b"a page is met twice or on the wrong side", page)
+    if p.height == 0 and p.bits == 0 and s.pool.cache[cache_slot(l.side, p.prefix)] != page:
+        return found(b"an empty page isn't in the cache", page)
+    if p.height > 0 and (p.present == 0 or p.bits & ~p.present != 0):
+        return found(b"a page's children aren't present", page)
     for slot in range(64):
-        if not p.bits >> slot & 1:
+        if not (p.bits if p.height == 0 else p.present) >> slot & 1:
             continue
         if p.height == 0:
             tally.levels += 1
@@ -161,6 +165,8 @@ cdef Finding check_page(const State* s, const Ladder* l, uint32_t page, Tally* t
         child = &s.pool.pages[p.child[slot]]
         if child.parent != page or child.height + 1 != p.height or child.prefix != (p.prefix << 6 | slot):
             return found(b"a page doesn't fit under its parent", p.child[slot])
+        if (child.bits != 0) != (p.bits >> slot & 1):
+            return found(b"a page is empty in one place only", p.child[slot])
         f = check_page(s, l, p.child[slot], tally)
         if f.what != NULL:
             return f
@@ -171,8 +177,7 @@ cdef Finding check_side(const State* s, const Ladder* l, Tally* tally) noexcept 
     cdef uint64_t orders = tally.orders, levels = tally.levels, walked = 0, key = 0, previous = 0
     cdef uint32_t level = l.best_level
     cdef Finding f
-    cdef int i
-    if (l.root == 0) != (level == 0) or (level == 0) != (l.best_key == <uint64_t>NO_KEY):
+    if (l.root == 0 or s.pool.pages[l.root].bits == 0) != (level == 0) or (level == 0) != (l.best_key == <uint64_t>NO_KEY):
         return found(b"a side is empty in one place only", l.side)
     if l.root != 0:
         if s.pool.pages[l.root].parent != 0:
@@ -180,10 +185,6 @@ cdef Finding check_side(const State* s, const Ladder* l, Tally* tally) noexcept 
         f = check_page(s, l, l.root, tally)
         if f.what != NULL:
             return f
-    for i in range(64):
-        if l.cache[i] != 0 and (s.pool.pages[l.cache[i]].height != 0 or s.pool.pages[l.cache[i]].prefix & 63 != <uint64_t>i
-                                or s.pool.pages[l.cache[i]].bits == 0):
-            return found(b"a cached page is stale", l.side)
     while level != 0:
         key = ladder_key(l, s.pool.levels[level].price_ticks)
         if walked == 0 and key != l.best_key:
@@ -230,6 +231,7 @@ cdef bint slab_adds_up(const Slab* slab, uint64_t live, uint64_t freed) noexcept
 
 cdef Finding check_slabs(const State* s, const Tally* tally) noexcept nogil:
     cdef uint64_t freed = 0
+    cdef const Page* page
     cdef uint32_t index = s.order_slab.free
     while index != 0 and freed <= s.order_slab.capacity:
         freed += 1
@@ -250,6 +252,10 @@ cdef Finding check_slabs(const State* s, const Tally* tally) noexcept nogil:
         index = s.pool.pages[index].parent
     if not slab_adds_up(&s.pool.page_slab, tally.pages, freed):
         return found(b"pages are lost or counted twice", tally.pages)
+    for index in range(CACHED_PAGES):
+        page = &s.pool.pages[s.pool.cache[index]]
+        if s.pool.cache[index] != 0 and (page.height != 0 or cache_slot(page.side, page.prefix) != index):
+            return found(b"a cached page is stale", index)
     if s.ids.used != tally.orders:
         return found(b"the table of ids has more or fewer ids than there are orders", s.ids.used)
     return found(NULL, 0)
@@ -264,8 +270,8 @@ cdef Finding view_check(const State* s) noexcept nogil:
     cdef const Ladder* asks
     tally.orders = tally.levels = tally.pages = tally.owned = 0
     for book in range(s.book_count):
-        bids = &s.ladders[2 * book]
-        asks = &s.ladders[2 * book + 1]
+        bids = &s.pool.ladders[2 * book]
+        asks = &s.pool.ladders[2 * book + 1]
         f = check_side(s, bids, &tally)
         if f.what == NULL:
             f = check_side(s, asks, &tally)
@@ -298,7 +304,7 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
             return -1
         if s.budget == 0 and state_reserve(s, 1) != 0:
             return OUT_OF_MEMORY
-        l = &s.ladders[2 * book + orders[i].side - 1]
+        l = &s.pool.ladders[2 * book + orders[i].side - 1]
         key = ladder_key(l, orders[i].price_ticks)
         level = ladder_find(&s.pool, l, key)
         if level != 0 and pye_add_overflows(s.pool.levels[level].qty_lots, orders[i].qty_lots, &total):
@@ -312,7 +318,7 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
 
 
 cdef bint loadable(const State* s, uint32_t book, const OrderRecord* o) noexcept nogil:
-    cdef const Ladder* opposite = &s.ladders[2 * book + 2 - o.side]
+    cdef const Ladder* opposite = &s.pool.ladders[2 * book + 2 - o.side]
     cdef int64_t notional
     if o.qty_lots <= 0 or pye_mul_overflows(o.price_ticks, o.qty_lots, &notional):
         return False
