@@ -209,10 +209,12 @@ cdef class InMemoryOrderStore:
 
     def get(self, order_id):
         """Return an Order as it is now, or None if there is none of this id. O(1)."""
-        cdef OrderRecord record
-        cdef int code = locked_get(&self.state, unsigned_field("order_id", order_id), &record)
+        # Copied once, straight into the object.
+        cdef Order order = Order.__new__(Order)
+        cdef int code = locked_get(&self.state, unsigned_field("order_id", order_id), &order.record)
         if code == STORE_OK:
-            return order_from_record(&record, self.names)
+            order.names = self.names
+            return order
         if code == STORE_UNKNOWN:
             return None
         store_raise(code)

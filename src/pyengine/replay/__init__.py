@@ -9,7 +9,8 @@ from __future__ import annotations
 from pyengine.replay.checks import BookCheck, Check, DepthCheck, DepthRows, Finding, Moment, TradesCheck, Verification
 from pyengine.replay.commands import read_commands, write_commands, write_trades
 from pyengine.replay.errors import ReplayError
-from pyengine.replay.run import ManyReport, Progress, ReplayReport, replay, replay_many
+from pyengine.replay.many import ManyReport, replay_many
+from pyengine.replay.run import Progress, ReplayReport, replay
 from pyengine.replay.sources import FORMS, Source, open_tape
 from pyengine.replay.tape import Batch, PlainTape, Prints, Tape
 

@@ -1,14 +1,12 @@
-"""Replaying recordings: one, or many at once."""
+"""Replaying one recording."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from os import PathLike, fspath
+from os import PathLike
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,44 +85,6 @@ class ReplayReport:
         return self.commands / self.engine_seconds if self.engine_seconds else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ManyReport:
-    """What the replays of several recordings did, in the order in which these were given.
-
-    Parameters
-    ----------
-    reports : tuple of ReplayReport
-    seconds : float
-        From first to last.
-    """
-
-    reports: tuple[ReplayReport, ...]
-    seconds: float
-
-    @property
-    def commands(self) -> int:
-        """Commands of all replays."""
-        return sum(report.commands for report in self.reports)
-
-    @property
-    def events(self) -> int:
-        """Events of all replays."""
-        return sum(report.events for report in self.reports)
-
-    @property
-    def commands_per_s(self) -> float:
-        """Commands a second, all replays together."""
-        return self.commands / self.seconds if self.seconds else 0.0
-
-    def trades(self) -> Records:
-        """Join the trades of all replays, in order. O(trades)."""
-        return _joined([report.trades for report in self.reports])
-
-    def sources(self) -> NDArray[np.uint32]:
-        """Say for each of `trades` which replay it is of, counted from 0."""
-        return np.repeat(np.arange(len(self.reports), dtype=np.uint32), [len(report.trades) for report in self.reports])
-
-
 def replay(
     source: Source,
     engine: Engine | None = None,
@@ -185,7 +145,7 @@ def replay(
         commands=run.moment.commands,
         events=run.events,
         seeded=seed,
-        trades=_joined(run.trades),
+        trades=joined(run.trades),
         prints=0 if tape.prints is None else len(tape.prints),
         statuses=_names(counts),
         rejected=int(counts[FIRST_REJECTION:].sum()),
@@ -194,69 +154,6 @@ def replay(
         engine_seconds=run.engine_seconds,
         verification=Verification(tuple(findings)) if checks else None,
     )
-
-
-def replay_many(
-    sources: Iterable[Source],
-    *,
-    executor: Executor | None = None,
-    jobs: int | None = None,
-    progress: Progress | None = None,
-    verify: bool = False,
-    form: str | None = None,
-    instrument: Instrument | None = None,
-) -> ManyReport:
-    """Replay several recordings at once, each in an engine of its own.
-
-    Parameters
-    ----------
-    sources : iterable of str, path or Tape
-        What to replay. Paths cost nothing to send to another process; tapes are sent whole.
-    executor : concurrent.futures.Executor, optional
-        Where to run; it is left open. By default a pool of processes. The engine runs without the GIL, so threads
-        serve too.
-    jobs : int, optional
-        Size of the default pool; as many as there are processors by default.
-    progress : callable, optional
-        Called with the number of recordings done, and how many there are.
-    verify, form, instrument
-        As for `replay`.
-
-    Returns
-    -------
-    ManyReport
-        In the order of `sources`, whatever finished first.
-
-    Raises
-    ------
-    ReplayError
-        The first, by the order of `sources`, that a replay raised. The others are finished or dropped.
-    """
-    start = perf_counter()
-    work = [fspath(source) if isinstance(source, PathLike) else source for source in sources]
-    keywords: dict[str, Any] = {"verify": verify, "form": form, "instrument": instrument}
-    if executor is None:
-        context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-        with ProcessPoolExecutor(jobs, mp_context=context) as own:
-            reports = tuple(_gather(own, work, keywords, progress))
-    else:
-        reports = tuple(_gather(executor, work, keywords, progress))
-    return ManyReport(reports, perf_counter() - start)
-
-
-def _gather(
-    executor: Executor, work: Sequence[Any], keywords: dict[str, Any], progress: Progress | None
-) -> Iterator[ReplayReport]:
-    """Submit all, and give the reports in order."""
-    futures = [executor.submit(replay, source, **keywords) for source in work]
-    try:
-        for done, future in enumerate(futures, 1):
-            yield future.result()
-            if progress is not None:
-                progress(done, len(futures))
-    finally:
-        for future in futures:
-            future.cancel()
 
 
 def _prepare(engine: Engine, tape: Tape) -> None:
@@ -350,7 +247,7 @@ class _Run:
             self.progress(self.moment.commands, self.tape.rows)
 
 
-def _joined(parts: Sequence[Records]) -> Records:
+def joined(parts: Sequence[Records]) -> Records:
     """Join arrays of trades; as plain words, since NumPy copies records field by field."""
     words = [np.zeros(0, np.uint64), *(np.ascontiguousarray(part).view(np.uint64) for part in parts)]
     return np.concatenate(words).view(TRADE_DTYPE)
