@@ -1,5 +1,6 @@
 """Names of users and instruments and the numbers that stand for them in records."""
 
+cimport cython
 from libc.stdint cimport UINT32_MAX
 from pyengine._core.arguments cimport unsigned_field
 from pyengine.errors import FieldError, FieldTypeError
@@ -14,6 +15,7 @@ cdef object check_user_name(object name):
     return name
 
 
+@cython.final
 cdef class Names:
     """
     Tables of the users and instruments that records refer to by number.
