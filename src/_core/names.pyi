@@ -1,11 +1,8 @@
 from collections.abc import Iterable
 from typing import SupportsIndex, final
 
-from typing_extensions import disjoint_base
-
 from pyengine.instrument import Instrument
 
-@disjoint_base
 @final
 class Names:
     def __init__(self, instruments: Iterable[Instrument] = (), users: Iterable[str] = ()) -> None: ...

@@ -90,7 +90,8 @@ def replay_many(
     Returns
     -------
     ManyReport
-        In the order of `sources`, whatever finished first.
+        In the order of `sources`, whatever finished first. From the default pool the trades are read-only, mapped from
+        temporary files that are gone when this returns.
 
     Raises
     ------
