@@ -37,7 +37,7 @@ class Target:
         """Word must and aim."""
         sign = "≥" if self.more_is_better else "≤"
         aim = "less" if self.aim is None else f"{sign} {number(self.aim)}"
-        return f"{sign} {number(self.must)}", aim
+        return f"{sign} {number(self.must)} {self.unit}", aim
 
 
 TARGETS: Final[Mapping[str, Target]] = {

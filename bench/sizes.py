@@ -28,6 +28,7 @@ class Sizes:
     state_rounds: int
     peer_commands: int
     peer_rounds: int
+    peer_timeout_s: int
     flash1_runs: int
 
 
@@ -50,6 +51,7 @@ FULL: Final = Sizes(
     state_rounds=5,
     peer_commands=200_000,
     peer_rounds=3,
+    peer_timeout_s=60,
     flash1_runs=3,
 )
 QUICK: Final = Sizes(
@@ -71,5 +73,6 @@ QUICK: Final = Sizes(
     state_rounds=3,
     peer_commands=20_000,
     peer_rounds=1,
+    peer_timeout_s=10,
     flash1_runs=1,
 )

@@ -30,6 +30,7 @@ def measure_with(environments: Path, sizes: Sizes) -> Section:
         results = Path(folder, "peers.json")
         command = [sys.executable, "-m", "bench.peers.compare", "--json", str(results), "--envs", str(environments)]
         command += ["--commands", str(sizes.peer_commands), "--repeat", str(sizes.peer_rounds)]
+        command += ["--timeout-s", str(sizes.peer_timeout_s)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False, cwd=ROOT, stderr=None)
         if not results.exists():
             skipped = f"the comparison ended with status {done.returncode}"
