@@ -1,4 +1,7 @@
-"""Errors of the stores."""
+"""Errors of the stores.
+
+Imported by the compiled core too, which is why they aren't inside `pyengine.stores`.
+"""
 
 from __future__ import annotations
 
@@ -11,3 +14,30 @@ class StoreError(PyengineError):
 
 class StoreClosed(StoreError, RuntimeError):
     """The store was closed before this call."""
+
+
+class StoreUnavailable(StoreError, ConnectionError):
+    """No answer: the backend can't be reached, is too slow or has no room now. Trying again later may help.
+
+    It never means "not found": that is None, or an empty list.
+    """
+
+
+class StoreRefused(StoreError, ValueError):
+    """The backend refuses what it was given, and would refuse it again. Nothing was stored."""
+
+
+class StoreDamaged(StoreError, ValueError):
+    """The backend holds something that this package didn't write or that was changed: the text names the place."""
+
+
+class StoreFull(StoreError, TimeoutError):
+    """The ring in front of the layers had no room in time; the write was refused and nothing has changed."""
+
+
+class SchemaError(StoreError):
+    """The database's schema isn't one that this version can work with; the text says what to do."""
+
+
+class SettingsError(PyengineError, ValueError):
+    """The configuration can't be used; the text lists every variable with what is wrong and what was expected."""
