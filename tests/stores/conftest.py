@@ -1,0 +1,71 @@
+"""Servers for the tests of the stores: one of each kind for the session, and any number of one's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+from stores.servers import PostgresServer, ValkeyServer, fresh_database
+
+POSTGRES_URL = os.environ.get("PYENGINE_TEST_POSTGRES_URL")
+REDIS_URL = os.environ.get("PYENGINE_TEST_REDIS_URL")
+"""Servers to test against instead of embedded ones, for the tests that don't stop them. Their Redis database is flushed!"""
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run one PostgreSQL for all tests that leave it alone."""
+    with PostgresServer(options=("max_connections=200",)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[ValkeyServer]:
+    """Run one Valkey for all tests that leave it alone."""
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Make an empty database and give out its URL."""
+    admin = POSTGRES_URL or request.getfixturevalue("postgres_server").url
+    with fresh_database(admin) as url:
+        yield url
+
+
+@pytest.fixture
+def valkey(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give out the URL of an empty Valkey (or Redis)."""
+    url = REDIS_URL or request.getfixturevalue("valkey_server").url
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        yield url
+        client.flushdb()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Callable[..., PostgresServer]]:
+    """Give out a function that starts a PostgreSQL of the test's own, with the options of `PostgresServer`."""
+    yield from _own(PostgresServer)
+
+
+@pytest.fixture
+def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
+    """Give out a function that starts a Valkey of the test's own, with the options of `ValkeyServer`."""
+    yield from _own(ValkeyServer)
+
+
+def _own(kind: type[Any]) -> Iterator[Callable[..., Any]]:
+    servers = []
+
+    def start(**options: Any) -> Any:
+        servers.append(kind(**options))
+        return servers[-1].start()
+
+    yield start
+    for server in servers:
+        server.close()
