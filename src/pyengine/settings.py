@@ -14,8 +14,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self, cast
 
-from pydantic import PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pyengine.optional import MissingExtraError
+
+try:
+    from pydantic import PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
+    from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+except ModuleNotFoundError as error:
+    missing = "pydantic-settings must be installed for this: pip install 'pyengine[settings]'"
+    raise MissingExtraError(missing) from error
 
 from pyengine import setting_values as values
 from pyengine.env_file import DEFAULT, read_env_file

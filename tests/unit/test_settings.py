@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -304,6 +306,12 @@ def test_hiding_never_leaks_whatever_the_url(start: str, rest: str) -> None:
     """Between the colon behind the user and the last @ nothing is ever shown."""
     assert "SECRET" not in hide_passwords(f"{start}://u:SECRET{rest}@h")
     assert "SECRET" not in hide_passwords(f"postgres://u:{rest}SECRET@h/{rest}")
+
+
+def test_without_the_library_the_error_names_the_extra() -> None:
+    code = "import sys; sys.modules['pydantic_settings'] = None; import pyengine.settings"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "MissingExtraError: pydantic-settings must be installed for this: pip install 'pyengine[settings]'" in ended.stderr
 
 
 def test_the_example_file_has_every_variable_at_its_default() -> None:
