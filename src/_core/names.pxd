@@ -10,6 +10,7 @@ cdef class Names:
     cdef dict user_indexes          # number by name
     cdef object last_instrument     # the one asked for last, because most calls ask for it again
     cdef int64_t last_number
+    cdef object texts               # NameTexts of the encoders, or None until one was asked
 
     cdef object instrument_at(self, uint32_t index)
     cdef object user_at(self, uint32_t index)

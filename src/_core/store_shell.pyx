@@ -39,3 +39,13 @@ cdef uint32_t instrument_in(Names names, object instrument, bint lent) except? 0
     if number < 0:
         raise FieldError("instrument", instrument, "known to the engine that the store belongs to")
     return <uint32_t>number
+
+
+cdef str trade_expectation(str field):
+    """Say what a field would have had to be, for `trade_record_fault`."""
+    return {
+        "kind": "3 (TRADE)",
+        "side": "1 (BUY) or 2 (SELL)",
+        "trade_id": "at least 1",
+        "qty_lots": "at least 1",
+    }[field]

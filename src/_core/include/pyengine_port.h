@@ -23,6 +23,8 @@
 #define pye_lowest_bit(x) ((uint32_t)__builtin_ctzll(x)) /* x != 0 */
 #define pye_mul_overflows(a, b, out) __builtin_mul_overflow((int64_t)(a), (int64_t)(b), (out))
 #define pye_add_overflows(a, b, out) __builtin_add_overflow((int64_t)(a), (int64_t)(b), (out))
+#define pye_unsigned_mul_overflows(a, b, out) __builtin_mul_overflow((uint64_t)(a), (uint64_t)(b), (out))
+#define pye_highest_bit(x) ((uint32_t)(63 - __builtin_clzll(x))) /* x != 0 */
 
 /* Which of 8 tags, 16-byte aligned, are equal to one: bit i for tags[i]. */
 static inline uint32_t pye_match8(const uint32_t *tags, uint32_t tag) {
@@ -37,6 +39,25 @@ static inline uint32_t pye_match8(const uint32_t *tags, uint32_t tag) {
     return found;
 #endif
 }
+
+/* a * b + carry, split at 10**9: the low part is returned, the high one becomes the next carry. a < 10**9 */
+static inline uint32_t pye_mul_limb(uint32_t a, uint64_t b, uint64_t *carry) {
+    unsigned __int128 product = (unsigned __int128)b * a + *carry;
+    *carry = (uint64_t)(product / 1000000000);
+    return (uint32_t)(product % 1000000000);
+}
+
+/* A literal: its length is a constant where this is inlined. */
+static inline char *pye_put_text(char *out, const char *text) {
+    size_t n = strlen(text);
+    memcpy(out, text, n);
+    return out + n;
+}
+
+/* Integers in network order, at any address. */
+static inline char *pye_put16(char *out, uint16_t v) { v = __builtin_bswap16(v); memcpy(out, &v, 2); return out + 2; }
+static inline char *pye_put32(char *out, uint32_t v) { v = __builtin_bswap32(v); memcpy(out, &v, 4); return out + 4; }
+static inline char *pye_put64(char *out, uint64_t v) { v = __builtin_bswap64(v); memcpy(out, &v, 8); return out + 8; }
 
 /* One-way fences are all the event ring needs: plain moves on x86, ldar and stlr on ARM. */
 static inline uint64_t pye_load_acquire(const uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
