@@ -29,6 +29,9 @@ from pyengine.store_errors import SettingsError
 
 _log = logging.getLogger("pyengine.settings")
 
+_LAYERS = {"redis": "redis_enabled", "postgres": "database_enabled", "sqlite": "sqlite_path"}
+"""Layers below memory, in their order, with the fields that switch them on."""
+
 _LIKENESS = 0.88
 """From here on an unknown name in the environment is taken for a slip of the pen."""
 
@@ -221,6 +224,33 @@ class Settings(BaseSettings):
         if enabled or any(info.data.get(name, True) for name in below):
             return enabled
         raise values.Unfit("true unless orders are kept by DATABASE_ENABLED, REDIS_ENABLED, SQLITE_PATH or ORDER_STORES")
+
+    @field_validator("store_wait", mode="after")
+    @classmethod
+    def _names_layers(cls, layers: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # A store of one's own has its own name, which is known when it is made.
+        if info.data.get("order_stores", True) or info.data.get("trade_stores", True):
+            return layers
+        known = {"memory", "all", "file"}
+        known |= {name for name, switch in _LAYERS.items() if info.data.get(switch, True)}
+        if not known.issuperset(layers):
+            raise values.Unfit(f"names of layers that are there, from {', '.join(sorted(known))}")
+        return layers
+
+    @property
+    def order_layers(self) -> tuple[str, ...]:
+        """The layers that orders are kept in, from first to last; a store of one's own by what names it."""
+        memory = ("memory",) if self.order_memory_enabled else ()
+        return (*memory, *self._backends, *(values.show(spec) for spec in self.order_stores))
+
+    @property
+    def trade_layers(self) -> tuple[str, ...]:
+        """The layers that trades are kept in, from first to last."""
+        return ("memory", *self._backends, *(values.show(spec) for spec in self.trade_stores), "file")
+
+    @property
+    def _backends(self) -> tuple[str, ...]:
+        return tuple(name for name, switch in _LAYERS.items() if getattr(self, switch))
 
     @property
     def origins(self) -> Mapping[str, str]:

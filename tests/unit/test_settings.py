@@ -75,6 +75,7 @@ def test_every_variable_is_read(tmp_path: Path) -> None:
         sqlite_path="x.db",
         redis_db=3,
         order_memory_enabled=False,
+        redis_enabled=True,
     )
     text = "".join(f"{name.upper()}={given_.shown(name)}\n" for name in Settings.model_fields)
     (tmp_path / "x.env").write_text(text)
@@ -228,16 +229,42 @@ def test_without_memory_orders_need_another_store() -> None:
 
 
 @pytest.mark.parametrize(
-    ("database", "redis", "mode"),
+    ("switches", "mode", "orders", "trades"),
     [
-        ("false", "false", "development"),
-        ("true", "false", "single node"),
-        ("true", "true", "distributed"),
-        ("false", "true", "shared cache only"),
+        ("", "development", "memory", "memory file"),
+        ("DATABASE_ENABLED", "single node", "memory postgres", "memory postgres file"),
+        ("DATABASE_ENABLED REDIS_ENABLED", "distributed", "memory redis postgres", "memory redis postgres file"),
+        ("REDIS_ENABLED", "shared cache only", "memory redis", "memory redis file"),
     ],
 )
-def test_modes(database: str, redis: str, mode: str) -> None:
-    assert load(DATABASE_ENABLED=database, REDIS_ENABLED=redis).mode == mode
+def test_modes_and_their_layers(switches: str, mode: str, orders: str, trades: str) -> None:
+    settings = load(**dict.fromkeys(switches.split(), "true"))
+    assert settings.mode == mode
+    assert settings.order_layers == tuple(orders.split())
+    assert settings.trade_layers == tuple(trades.split())
+
+
+def test_own_stores_and_a_file_come_behind_and_memory_can_go() -> None:
+    settings = load(
+        SQLITE_PATH="x.db",
+        ORDER_STORES="a.b:C",
+        TRADE_STORES="d",
+        ORDER_MEMORY_ENABLED="false",
+        DATABASE_ENABLED="1",
+        REDIS_ENABLED="1",
+    )
+    assert settings.order_layers == ("redis", "postgres", "sqlite", "a.b:C")
+    assert settings.trade_layers == ("memory", "redis", "postgres", "sqlite", "d", "file")
+
+
+def test_writes_can_only_wait_for_layers_that_are_there() -> None:
+    assert load(STORE_WAIT="File").store_wait == ("file",)
+    assert load(STORE_WAIT="postgres, file", DATABASE_ENABLED="true").store_wait == ("postgres", "file")
+    assert load(STORE_WAIT="mine", ORDER_STORES="a.b:C").store_wait == ("mine",)
+    assert "STORE_WAIT must be names of layers that are there, from all, file, memory, redis, was 'postgres'" in refused(
+        STORE_WAIT="postgres", REDIS_ENABLED="true"
+    )
+    assert "STORE_WAIT must be memory, all, or names of layers" in refused(STORE_WAIT=",")
 
 
 def test_a_slip_of_the_pen_is_told(caplog: pytest.LogCaptureFixture) -> None:
