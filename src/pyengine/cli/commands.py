@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pyengine.cli.config import config_command
 from pyengine.cli.replay import replay_command
 
 
@@ -14,3 +15,4 @@ def commands() -> None:
 
 
 commands.add_command(replay_command)
+commands.add_command(config_command)
