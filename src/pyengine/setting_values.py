@@ -221,7 +221,7 @@ PostgresUrl = Annotated[
 RedisUrl = Annotated[
     SecretUrl | None,
     BeforeValidator(_stripped),
-    _url_of("redis", "rediss", "unix"),
+    _url_of(*(f"{scheme}{form}" for scheme in ("redis", "rediss") for form in ("", "+sentinel", "+cluster")), "unix"),
     Expected(
         "a URL such as redis://user:password@host:6379/0, rediss://… or unix://…, with / ? # @ of the password as %2F %3F %23 %40"
     ),
