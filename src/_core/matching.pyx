@@ -615,7 +615,7 @@ cdef int mass_cancel(State* s, const Command* c) noexcept nogil:
 # --- entry points ---------------------------------------------------------------------------------------------------------
 
 
-cdef int matching_execute(State* s, const Command* c) noexcept nogil:
+cdef inline int execute(State* s, const Command* c) noexcept nogil:
     if c.action == LIMIT or c.action == MARKET:
         return submit(s, c)
     if c.action == CANCEL:
@@ -625,6 +625,10 @@ cdef int matching_execute(State* s, const Command* c) noexcept nogil:
     if c.action == MASS_CANCEL:
         return mass_cancel(s, c)
     return INVALID_ACTION
+
+
+cdef int matching_execute(State* s, const Command* c) noexcept nogil:
+    return execute(s, c)
 
 
 cdef int matching_reject(State* s, const Command* c, int reason) noexcept nogil:
@@ -643,7 +647,7 @@ cdef int matching_reject(State* s, const Command* c, int reason) noexcept nogil:
 
 
 cdef int matching_apply(State* s, const Command* c) noexcept nogil:
-    cdef int status = matching_execute(s, c)
+    cdef int status = execute(s, c)
     if pye_unlikely(status >= FIRST_REJECTION):
         return matching_reject(s, c, status)
     if s.out.seq - s.out.published >= PUBLISH_EVERY and not s.collector.linear:
