@@ -7,7 +7,7 @@ from pyengine._core.idtable cimport idtable_tag
 from pyengine._core.ladder cimport Ladder, ladder_find, ladder_key
 from pyengine._core.matching cimport matching_execute, matching_reject
 from pyengine._core.port cimport (
-    pye_alloc, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
+    PYE_REUSES_BLOCKS, pye_alloc, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
     pye_unlikely,
 )
 from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, LIMIT, OUT_OF_MEMORY, RING_FULL, TRADE, Command, Event
@@ -50,7 +50,7 @@ cdef void give_warm(Event* events, uint64_t capacity) noexcept:
     cdef int i, worst = 0
     if events == NULL:
         return
-    if capacity * sizeof(Event) <= WARM_BYTES:
+    if PYE_REUSES_BLOCKS and capacity * sizeof(Event) <= WARM_BYTES:
         for i in range(WARM_BLOCKS):
             if warm_events[i] == NULL:
                 worst = i

@@ -17,7 +17,7 @@ at most O(11) pages otherwise.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from pyengine._core.port cimport pye_lowest_bit
+from pyengine._core.port cimport pye_likely, pye_lowest_bit, pye_unlikely
 
 cdef enum:
     CACHED_PAGES = 4096            # power of two; also bounds the empty pages that are kept
@@ -102,26 +102,62 @@ cdef inline uint32_t ladder_page(LevelPool* pool, Ladder* l, uint64_t number) no
     return ladder_walk(pool, l, number)
 
 
+cdef inline uint32_t ladder_find_from(LevelPool* pool, Ladder* l, uint64_t key, uint32_t* page) noexcept nogil:
+    """Level at a key, or 0; then `page` is the leaf page that it belongs on, or 0, for `ladder_open`."""
+    if key == l.best_key:
+        return l.best_level
+    page[0] = ladder_page(pool, l, key >> 6)
+    if page[0] == 0 or not pool.pages[page[0]].bits >> (key & 63) & 1:
+        return 0
+    return pool.pages[page[0]].child[key & 63]
+
+
 cdef inline uint32_t ladder_find(LevelPool* pool, Ladder* l, uint64_t key) noexcept nogil:
     """Level at a key, or 0."""
     cdef uint32_t page
-    if key == l.best_key:
-        return l.best_level
-    page = ladder_page(pool, l, key >> 6)
-    if page == 0 or not pool.pages[page].bits >> (key & 63) & 1:
-        return 0
-    return pool.pages[page].child[key & 63]
+    return ladder_find_from(pool, l, key, &page)
 
 
-cdef inline uint32_t ladder_open(LevelPool* pool, Ladder* l, uint64_t key) noexcept nogil:
-    """Add an empty level at a key that has none. The pool must have a level and MAX_PAGES_PER_LEVEL pages left."""
-    cdef uint32_t page = ladder_page(pool, l, key >> 6)
+cdef inline void wake_page(LevelPool* pool, uint32_t page) noexcept nogil:
+    """Put a leaf page that gets its first level into the bitmaps above it; more than one height is the cold half."""
+    cdef uint32_t parent = pool.pages[page].parent
+    cdef uint64_t before
+    if pye_unlikely(parent == 0):
+        return
+    before = pool.pages[parent].bits
+    pool.pages[parent].bits = before | <uint64_t>1 << (pool.pages[page].prefix & 63)
+    if pye_unlikely(before == 0):
+        ladder_wake(pool, parent)
+
+
+cdef inline void prune_page(LevelPool* pool, Ladder* l, uint32_t page, bint was_best) noexcept nogil:
+    """Take a leaf page without levels out of the bitmaps above it, and settle the best level."""
+    cdef uint32_t parent = pool.pages[page].parent, slot
+    cdef uint64_t left = 0
+    if pye_likely(parent != 0):
+        left = pool.pages[parent].bits & ~(<uint64_t>1 << (pool.pages[page].prefix & 63))
+    if pye_unlikely(left == 0):
+        ladder_prune(pool, l, page)
+        return
+    pool.pages[parent].bits = left
+    if was_best:
+        page = pool.pages[parent].child[pye_lowest_bit(left)]
+        slot = pye_lowest_bit(pool.pages[page].bits)
+        l.best_key = pool.pages[page].prefix << 6 | slot
+        l.best_level = pool.pages[page].child[slot]
+
+
+cdef inline uint32_t ladder_open(LevelPool* pool, Ladder* l, uint64_t key, uint32_t page) noexcept nogil:
+    """Add an empty level at a key that has none; `page` is from `ladder_find_from`.
+
+    The pool must have a level and MAX_PAGES_PER_LEVEL pages left.
+    """
     cdef uint32_t level = pool.level_slab.free
     cdef Level* v
-    if page == 0:
+    if pye_unlikely(page == 0):
         page = ladder_make_page(pool, l, key >> 6)
     if pool.pages[page].bits == 0:
-        ladder_wake(pool, page)
+        wake_page(pool, page)
     if level != 0:
         pool.level_slab.free = pool.levels[level].tail
     else:
@@ -153,7 +189,7 @@ cdef inline void ladder_close(LevelPool* pool, Ladder* l, uint32_t level) noexce
     l.levels -= 1
     pool.pages[page].bits &= ~(<uint64_t>1 << (key & 63))
     if pool.pages[page].bits == 0:
-        ladder_prune(pool, l, page)
+        prune_page(pool, l, page, was_best)
         return
     if was_best:
         slot = pye_lowest_bit(pool.pages[page].bits)

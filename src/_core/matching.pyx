@@ -2,7 +2,7 @@
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from pyengine._core.ladder cimport (
-    NO_KEY, Ladder, Level, ladder_close, ladder_find, ladder_key, ladder_next, ladder_open,
+    NO_KEY, Ladder, Level, ladder_close, ladder_find, ladder_find_from, ladder_key, ladder_next, ladder_open,
 )
 from pyengine._core.orders cimport append_to_level, free_order, new_order, take_from_level
 from pyengine._core.port cimport pye_add_overflows, pye_likely, pye_mul_overflows, pye_unlikely
@@ -78,9 +78,9 @@ cdef inline void emit_taker_cancelled(State* s, const Taker* t, int64_t qty, int
 
 cdef inline void rest(State* s, Ladder* own, uint32_t index, int64_t price_ticks) noexcept nogil:
     cdef uint64_t key = ladder_key(own, price_ticks)
-    cdef uint32_t level = ladder_find(&s.pool, own, key)
+    cdef uint32_t page, level = ladder_find_from(&s.pool, own, key, &page)
     if level == 0:
-        level = ladder_open(&s.pool, own, key)
+        level = ladder_open(&s.pool, own, key, page)
     append_to_level(s, own, level, index)
 
 
@@ -341,7 +341,7 @@ cdef inline int slide(const Book* b, const Ladder* opposite, const Command* c, i
 cdef inline int rest_new(State* s, const Command* c, Ladder* own, uint64_t order_id, int64_t price_ticks) noexcept nogil:
     """A limit order that meets nothing: by far the most frequent command, so it does only what it must."""
     cdef uint64_t key = ladder_key(own, price_ticks)
-    cdef uint32_t level = ladder_find(&s.pool, own, key)
+    cdef uint32_t page, level = ladder_find_from(&s.pool, own, key, &page)
     cdef int64_t total
     cdef int reason
     if level != 0 and pye_unlikely(pye_add_overflows(s.pool.levels[level].qty_lots, c.qty_lots, &total)):
@@ -355,7 +355,7 @@ cdef inline int rest_new(State* s, const Command* c, Ladder* own, uint64_t order
     begin(s, order_id)
     emit_order(s, ACCEPTED, order_id, command_detail(c, c.user), c.ts_ns, price_ticks, c.qty_lots, 0, c.instrument, c.side, 0, 0)
     if level == 0:
-        level = ladder_open(&s.pool, own, key)
+        level = ladder_open(&s.pool, own, key, page)
     append_to_level(s, own, level, new_order(s, order_id, c.qty_lots, c.user))
     s.last.open_lots = c.qty_lots
     return RESTING
@@ -615,7 +615,7 @@ cdef int mass_cancel(State* s, const Command* c) noexcept nogil:
 # --- entry points ---------------------------------------------------------------------------------------------------------
 
 
-cdef int matching_execute(State* s, const Command* c) noexcept nogil:
+cdef inline int execute(State* s, const Command* c) noexcept nogil:
     if c.action == LIMIT or c.action == MARKET:
         return submit(s, c)
     if c.action == CANCEL:
@@ -625,6 +625,10 @@ cdef int matching_execute(State* s, const Command* c) noexcept nogil:
     if c.action == MASS_CANCEL:
         return mass_cancel(s, c)
     return INVALID_ACTION
+
+
+cdef int matching_execute(State* s, const Command* c) noexcept nogil:
+    return execute(s, c)
 
 
 cdef int matching_reject(State* s, const Command* c, int reason) noexcept nogil:
@@ -643,7 +647,7 @@ cdef int matching_reject(State* s, const Command* c, int reason) noexcept nogil:
 
 
 cdef int matching_apply(State* s, const Command* c) noexcept nogil:
-    cdef int status = matching_execute(s, c)
+    cdef int status = execute(s, c)
     if pye_unlikely(status >= FIRST_REJECTION):
         return matching_reject(s, c, status)
     if s.out.seq - s.out.published >= PUBLISH_EVERY and not s.collector.linear:

@@ -29,3 +29,4 @@ cdef extern from "pyengine_port.h" nogil:
     void* pye_alloc(size_t n) noexcept                                        # zeroed, 64-byte aligned, or NULL
     void pye_free(void* p, size_t n) noexcept                                 # n: the size it was taken with
     void* pye_grow(void* p, size_t old_n, size_t new_n) noexcept              # NULL: the old block is still valid
+    bint PYE_REUSES_BLOCKS                                                    # whether freed blocks may be kept for later

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from pyengine._core.ladder cimport (
-    CACHED_PAGES, NO_KEY, Ladder, Level, Page, Slab, cache_slot, ladder_find, ladder_key, ladder_next, ladder_open,
+    CACHED_PAGES, NO_KEY, Ladder, Level, Page, Slab, cache_slot, ladder_find_from, ladder_key, ladder_next, ladder_open,
 )
 from pyengine._core.orders cimport append_to_level, new_order
 from pyengine._core.port cimport pye_add_overflows, pye_mul_overflows
@@ -295,7 +295,7 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
     """
     cdef Ladder* l
     cdef uint64_t i, key
-    cdef uint32_t level
+    cdef uint32_t level, page
     cdef int64_t total
     if state_reserve(s, count) != 0:
         return OUT_OF_MEMORY
@@ -306,11 +306,11 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
             return OUT_OF_MEMORY
         l = &s.pool.ladders[2 * book + orders[i].side - 1]
         key = ladder_key(l, orders[i].price_ticks)
-        level = ladder_find(&s.pool, l, key)
+        level = ladder_find_from(&s.pool, l, key, &page)
         if level != 0 and pye_add_overflows(s.pool.levels[level].qty_lots, orders[i].qty_lots, &total):
             return -1
         if level == 0:
-            level = ladder_open(&s.pool, l, key)
+            level = ladder_open(&s.pool, l, key, page)
         indexes[i] = new_order(s, orders[i].order_id, orders[i].qty_lots, 0)
         s.orders[indexes[i]].user = orders[i].user
         append_to_level(s, l, level, indexes[i])

@@ -90,9 +90,22 @@ static inline void pye_sleep_ns(int64_t ns) {
  * access to millions of orders through 4 KiB pages costs more in page walks than in the reads themselves. */
 #define PYE_HUGE ((size_t)2 << 20)
 
+/* AddressSanitizer can only guard what comes from malloc, each time anew: nothing is mapped or reused under it. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PYE_MAPS_LARGE_BLOCKS 0
+#define PYE_REUSES_BLOCKS 0
+#else
+#if defined(__linux__)
+#define PYE_MAPS_LARGE_BLOCKS 1
+#else
+#define PYE_MAPS_LARGE_BLOCKS 0
+#endif
+#define PYE_REUSES_BLOCKS 1
+#endif
+
 static inline size_t pye_huge_round(size_t n) { return (n + PYE_HUGE - 1) & ~(PYE_HUGE - 1); }
 
-#if defined(__linux__)
+#if PYE_MAPS_LARGE_BLOCKS
 static inline void *pye_map(size_t n) {
     size_t want = pye_huge_round(n);
     char *p = (char *)mmap(NULL, want + PYE_HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -107,7 +120,7 @@ static inline void *pye_map(size_t n) {
 
 /* Memory of n bytes, aligned to a cache line and zeroed; NULL when there is none. */
 static inline void *pye_alloc(size_t n) {
-#if defined(__linux__)
+#if PYE_MAPS_LARGE_BLOCKS
     if (n >= PYE_HUGE) return pye_map(n);
 #endif
     void *p = NULL;
@@ -120,7 +133,7 @@ static inline void *pye_alloc(size_t n) {
 /* Frees a block from pye_alloc; n is the size it was asked for with. */
 static inline void pye_free(void *p, size_t n) {
     if (!p) return;
-#if defined(__linux__)
+#if PYE_MAPS_LARGE_BLOCKS
     if (n >= PYE_HUGE) {
         munmap(p, pye_huge_round(n));
         return;
@@ -132,7 +145,7 @@ static inline void pye_free(void *p, size_t n) {
 /* Moves a block to a larger size. The old block stays valid if there is no memory (NULL). The new part is zero. */
 static inline void *pye_grow(void *p, size_t old_n, size_t new_n) {
     void *q;
-#if defined(__linux__)
+#if PYE_MAPS_LARGE_BLOCKS
     if (p && old_n >= PYE_HUGE) {
         size_t a = pye_huge_round(old_n), b = pye_huge_round(new_n);
         if (a == b) return p;
