@@ -1,0 +1,414 @@
+"""SQLite files: what is left of them after every kind of accident, and what they say about it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pyengine import Instrument
+from pyengine.errors import FieldError, FieldTypeError
+from pyengine.records import TRADE_DTYPE
+from pyengine.store_errors import SchemaError, StoreClosed, StoreDamaged, StoreUnavailable
+from pyengine.stores import ORDER_RECORD_DTYPE, Names, Order, Trade
+from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
+
+# Forking beside threads is what some of these tests are about.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+BTC = Instrument("BTC-USD", "0.01", "0.001")
+FIELDS: dict[str, Any] = {"user": "alice", "instrument": BTC, "price": "101.50", "qty": "0.250"}
+
+
+def order(order_id: int = 1, **changes: Any) -> Order:
+    return Order(order_id, "buy", **(FIELDS | changes))
+
+
+def trade(trade_id: int = 1, **changes: Any) -> Trade:
+    fields = {"taker_id": 2, "maker_id": 2**64 - 1, "price_ticks": 10_000, "qty_lots": 10, "side": 2, "instrument": BTC}
+    return Trade(trade_id, **(fields | changes))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stores.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteOrderStore]:
+    with SQLiteOrderStore(path) as store:
+        yield store
+
+
+def edit(path: Path, sql: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(sql)
+    connection.close()
+
+
+def test_one_file_holds_orders_and_trades_and_keeps_them(path: Path) -> None:
+    with SQLiteOrderStore(path) as orders, SQLiteTradeStore(path) as trades:
+        assert orders.save(order())
+        assert trades.save(trade(ts_ns=-1, seq=2**63))
+        assert trades.is_empty() is orders.is_empty() is False
+    with SQLiteOrderStore(path) as orders, SQLiteTradeStore(path) as trades:
+        assert orders.get_all() == [order()]
+        assert trades.get_recent() == [trades.get(1)] == [trade(ts_ns=-1, seq=2**63)]
+
+
+def test_people_read_decimals_and_dates(path: Path, store: SQLiteOrderStore) -> None:
+    store.save(order(created_ns=1_736_937_045_123_456_789))
+    store.save(Order(2, "sell", qty=3, instrument=Instrument("HALF", "1e2", "0.5")))
+    with SQLiteTradeStore(path) as trades:
+        trades.save(trade())
+    connection = sqlite3.connect(path)
+    columns = "user_id, symbol, price, size, remaining, created_at"
+    assert connection.execute(f"SELECT {columns} FROM orders").fetchall() == [
+        ("alice", "BTC-USD", "101.5", "0.25", "0.25", "2025-01-15T10:30:45.123Z"),
+        ("", "HALF", None, "3", "3", "1970-01-01T00:00:00.000Z"),
+    ]
+    assert connection.execute("SELECT price, quantity, sell_order_id FROM trades").fetchall() == [("100.0", "0.01", 2)]
+    connection.close()
+
+
+def test_flags_of_a_trade_survive(path: Path) -> None:
+    rows = np.frombuffer(bytes(trade()), TRADE_DTYPE).copy()
+    rows["flags"] = 3
+    with SQLiteTradeStore(path, names=Names([BTC])) as trades:
+        trades.save_batch(rows)
+        assert trades.get_recent()[0].maker_filled
+        assert bytes(trades.get_recent()[0]) == rows.tobytes()
+
+
+def test_trades_of_a_time_range_come_in_pages(path: Path) -> None:
+    ether = Instrument("ETH-USD")
+    with SQLiteTradeStore(path) as trades:
+        trades.save_batch(trade(n, ts_ns=n * 10, instrument=ether if n % 2 else BTC) for n in range(1, 101))
+        first = trades.get_between(200, 900, limit=40)
+        rest = trades.get_between(200, 900, after_id=first[-1].trade_id)
+        assert [found.trade_id for found in first + rest] == list(range(20, 90))
+        assert [found.trade_id for found in trades.get_between(0, 60, symbol="ETH-USD")] == [1, 3, 5]
+        with pytest.raises(FieldTypeError, match="from_ns must be an int, was '1h'"):
+            trades.get_between("1h", 5)  # type: ignore[arg-type]
+
+
+def test_finished_orders_are_cleaned_up_by_age(store: SQLiteOrderStore) -> None:
+    store.save_batch([order(n, status=status, updated_ns=n) for n, status in enumerate(["resting", "filled", "cancelled"])])
+    assert store.remove_finished(older_than_ns=2) == 1
+    assert [found.order_id for found in store.get_all()] == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("sql", "text"),
+    [
+        ("UPDATE orders SET price = '101.6'", "order_id 1: price must be 101.5 as its integers say, was 101.6"),
+        ("UPDATE orders SET price = NULL", "price must be 101.5 as its integers say, was None"),
+        ("UPDATE orders SET price = 'cheap'", "price must be 101.5 as its integers say, was cheap"),
+        ("UPDATE orders SET size = 'NaN'", "size must be 0.25 as its integers say, was NaN"),
+        ("UPDATE orders SET remaining = '1'", "remaining must be 0.25"),
+        ("UPDATE orders SET qty_lots = 300", "order_id 1: status must be 1"),
+        ("UPDATE orders SET order_type = 1", "price must be None as its integers say, was 101.5"),
+        ("UPDATE orders SET side = 3", "order_id 1: side must be 1"),
+        ("UPDATE orders SET side = 300", "order_id 1: "),
+        ("UPDATE orders SET tif = -1", "order_id 1: "),
+        ("UPDATE orders SET remaining_lots = 300", "remaining_lots must be"),
+        ("UPDATE orders SET user_id = 'a' || char(10)", "order_id 1: user must be 1 to 255 printable characters"),
+        ("UPDATE orders SET symbol = 'ETH'", "table instruments: 'ETH' must be there, was missing"),
+        ("UPDATE instruments SET tick_size = '0'", "symbol 'BTC-USD': tick_size must be above 0"),
+        ("UPDATE instruments SET tick_size = '0.1', min_price = '0.1'", "symbol 'BTC-USD': max_price"),
+        ("UPDATE trades SET price = '1'", "row of trade_id 1: price must be 100.0 as its integers say, was 1"),
+        ("UPDATE trades SET quantity = ''", "quantity must be 0.01"),
+        ("UPDATE trades SET qty_lots = 0, quantity = '0'", "row of trade_id 1: qty_lots must be"),
+        ("UPDATE trades SET trade_id = -1", "row of trade_id -1: trade_id must be"),
+        ("UPDATE trades SET side = 0", "row of trade_id 1: side must be"),
+    ],
+)
+def test_a_row_edited_by_hand_is_reported_with_its_place(path: Path, sql: str, text: str) -> None:
+    with SQLiteOrderStore(path) as orders, SQLiteTradeStore(path) as trades:
+        orders.save(order())
+        trades.save(trade())
+    edit(path, sql)
+    with SQLiteOrderStore(path) as orders, SQLiteTradeStore(path) as trades, pytest.raises(StoreDamaged) as caught:
+        _ = orders.get_all(), trades.get_recent()
+    assert text in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_a_table_that_is_gone_is_reported(path: Path, store: SQLiteOrderStore) -> None:
+    edit(path, "DROP TABLE orders")
+    with pytest.raises(StoreDamaged, match="get_all failed: no such table: orders"):
+        store.get_all()
+    with pytest.raises(SchemaError, match="must be a store or empty"):
+        SQLiteOrderStore(path)
+
+
+def test_a_decimal_written_another_way_is_the_same_number(path: Path, store: SQLiteOrderStore) -> None:
+    store.save(order())
+    edit(path, "UPDATE orders SET price = '101.500', size = '.25'")
+    assert store.get(1) == order()
+
+
+def test_an_instrument_is_the_same_for_all_who_share_the_file(path: Path, store: SQLiteOrderStore) -> None:
+    store.save(order())
+    other = Instrument("BTC-USD", "0.05", "0.001")
+    with SQLiteOrderStore(path) as second:
+        with pytest.raises(FieldError, match=r"instrument must be as .*0.01.*, was .*0.05"):
+            second.save(Order(2, "buy", instrument=other, price=1, qty=1))
+        assert second.get(2) is None
+    with SQLiteOrderStore(path, names=Names([other])) as third, pytest.raises(StoreDamaged, match="equal to the one known"):
+        third.get_all()
+
+
+def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:
+    SQLiteOrderStore(path).close()
+    edit(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(SchemaError, match=r"schema version must be at most 1, was 99: use the release that wrote it"):
+        SQLiteOrderStore(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_a_file_of_another_program_is_left_alone(path: Path, version: int) -> None:
+    edit(path, f"CREATE TABLE recipes (name TEXT); PRAGMA user_version = {version}")
+    before = path.read_bytes()
+    with pytest.raises(SchemaError, match="must be a store or empty, was another program's"):
+        SQLiteTradeStore(path)
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
+    path.write_bytes(b"trade_id,price\n" * 100)
+    with pytest.raises(StoreDamaged, match="file is not a database"):
+        SQLiteOrderStore(path)
+    assert path.read_bytes() == b"trade_id,price\n" * 100
+
+
+def test_a_page_overwritten_is_reported(path: Path) -> None:
+    with SQLiteOrderStore(path) as store:
+        store.save_batch([order(n) for n in range(1000)])
+    raw = bytearray(path.read_bytes())
+    raw[4096 * 8 : 4096 * 20] = b"\xff" * 4096 * 12
+    path.write_bytes(raw)
+    with SQLiteOrderStore(path) as store, pytest.raises(StoreDamaged, match="malformed"):
+        store.get_all()
+
+
+def test_a_path_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=r"sqlite .*missing/stores\.db: open failed: unable to open"):
+        SQLiteOrderStore(tmp_path / "missing" / "stores.db")
+    with pytest.raises(StoreUnavailable, match="unable to open"):
+        SQLiteOrderStore(tmp_path)
+
+
+@pytest.mark.parametrize("path", [":memory:", ""])
+def test_a_store_in_memory_is_another_class(path: str) -> None:
+    with pytest.raises(FieldError, match="path must be a file"):
+        SQLiteOrderStore(path)
+
+
+def test_synchronous_is_one_of_two(path: Path) -> None:
+    with pytest.raises(FieldError, match="synchronous must be one of full, normal, was 'off'"):
+        SQLiteOrderStore(path, synchronous="off")
+
+
+def test_flush_syncs_what_commits_did_not(path: Path) -> None:
+    log = path.with_name(f"{path.name}-wal")
+    with SQLiteOrderStore(path, synchronous="normal") as store:
+        store.save(order())
+        before = path.stat().st_size
+        assert store.flush().done == ("sqlite",)
+        assert path.stat().st_size > before
+        assert log.exists()
+        assert store.flush({"redis"}).done == ()
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM orders").fetchall()
+        store.save(order(2))
+        reader.execute("COMMIT")
+        reader.close()
+        assert store.flush()
+
+
+def test_a_writer_that_does_not_end_is_waited_for_and_reported(path: Path) -> None:
+    with SQLiteOrderStore(path, busy_timeout_s=0.2) as store:
+        store.save(order())
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable, match="save failed: database is locked"):
+            store.save(order(2))
+        assert 0.2 <= time.monotonic() - started < 2
+        assert store.get(1) == order()
+        other.execute("ROLLBACK")
+        other.close()
+        assert store.save(order(2))
+
+
+def test_a_file_that_may_not_be_written_is_unavailable(path: Path) -> None:
+    SQLiteOrderStore(path).close()
+    path.chmod(0o444)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.chdir(path.parent)
+            if os.geteuid() == 0:
+                # The file's rights don't bind root.
+                Path().chmod(0o755)
+                os.setuid(65_534)
+            SQLiteOrderStore(path.name)
+        except BaseException as error:  # noqa: BLE001
+            os.write(writer, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    shown = os.read(reader, 1000).decode()
+    os.close(reader)
+    assert shown == "StoreUnavailable: sqlite stores.db: open failed: unable to open database file"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk needs root")
+def test_a_full_disk_takes_no_half_of_a_batch_and_recovers(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)], check=True)
+    try:
+        with SQLiteOrderStore(tmp_path / "stores.db") as store:
+            store.save(order())
+            with pytest.raises(StoreUnavailable, match="save failed: database or disk is full"):
+                store.save_batch([order(n, version=1) for n in range(50_000)])
+            assert store.get_all() == [order()]
+            assert store.save(order(2))
+            with pytest.raises(StoreUnavailable):
+                store.save_batch([order(n, version=1) for n in range(50_000)])
+            assert store.save_batch([order(n, version=1) for n in range(100)]) == 100
+    finally:
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+
+
+def test_threads_share_a_store(store: SQLiteOrderStore) -> None:
+    failures: list[BaseException] = []
+
+    def work(thread: int) -> None:
+        try:
+            for n in range(20):
+                store.save_batch([order(thread * 1000 + n, user=f"user {thread}")])
+                assert len(store.get_by_user(f"user {thread}")) == n + 1
+                assert store.get(thread * 1000 + n) is not None
+        except BaseException as error:  # noqa: BLE001
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(store.get_all()) == 400
+    assert store.stats().counts["written"] == 400
+
+
+def test_a_forked_child_and_its_parent_go_on(path: Path, store: SQLiteOrderStore) -> None:
+    store.save(order())
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 1000
+        while not stop.is_set():
+            store.save(order(number))
+            number += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for child in range(5):
+        process = os.fork()
+        if process == 0:
+            try:
+                good = store.get(1) == order() and store.save(order(child + 2, user="child"))
+                os._exit(0 if good else 1)
+            except BaseException:  # noqa: BLE001
+                os._exit(2)
+        assert os.waitpid(process, 0)[1] == 0
+        assert store.get(child + 2) == order(child + 2, user="child")
+    stop.set()
+    writer.join()
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+def _open_and_save(path: Path, number: int) -> None:
+    with SQLiteOrderStore(path) as store:
+        assert store.save(order(number))
+
+
+def test_processes_that_make_the_file_at_once_agree(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_open_and_save, args=(path, n)) for n in range(8)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * 8
+    with SQLiteOrderStore(path) as store:
+        assert len(store.get_all()) == 8
+
+
+def test_what_was_committed_survives_a_kill(path: Path) -> None:
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        store = SQLiteOrderStore(path)
+        for number in range(100_000):
+            store.save_batch([order(number * 10 + n) for n in range(10)])
+            os.write(writer, number.to_bytes(8))
+        os._exit(1)
+    os.close(writer)
+    for _ in range(20):
+        last = int.from_bytes(os.read(reader, 8))
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    while rest := os.read(reader, 8):
+        last = int.from_bytes(rest)
+    os.close(reader)
+    with SQLiteOrderStore(path) as store:
+        found = [saved.order_id for saved in store.get_all()]
+        assert found == list(range(len(found)))
+        assert len(found) % 10 == 0
+        assert len(found) >= (last + 1) * 10
+
+
+def test_numbers_come_from_whom_the_store_is_given_to(path: Path) -> None:
+    names = Names([Instrument("X"), BTC], ["zoe", "alice"])
+    with SQLiteOrderStore(path) as store:
+        with pytest.raises(FieldTypeError, match="names must be Names, was None"):
+            store.attach_names(None)  # type: ignore[arg-type]
+        store.attach_names(names)
+        assert store.names is names
+        rows = np.frombuffer(bytes(order(user=2, instrument=None, price=None, price_ticks=10_150, qty=None, qty_lots=250)), "u1")
+        rows = rows.copy().view(ORDER_RECORD_DTYPE)
+        rows["instrument"] = 1
+        assert store.save_batch(rows) == 1
+        assert store.get(1) == order()
+        store.attach_names(names)
+        with pytest.raises(FieldError, match="names must be given before the store was used"):
+            store.attach_names(Names())
+
+
+def test_a_closed_store_says_so(path: Path) -> None:
+    store = SQLiteOrderStore(path)
+    store.close()
+    store.close()
+    for call in (lambda: store.get(1), store.get_all, lambda: store.save(order()), store.flush, store.is_empty):
+        with pytest.raises(StoreClosed, match=r"stores\.db: the store was closed"):
+            call()
+    assert repr(store) == f"<SQLiteOrderStore {path}>"
