@@ -165,6 +165,7 @@ def test_an_instrument_is_the_same_for_all_who_share_the_file(path: Path, store:
         with pytest.raises(FieldError, match=r"instrument must be as .*0.01.*, was .*0.05"):
             second.save(Order(2, "buy", instrument=other, price=1, qty=1))
         assert second.get(2) is None
+        assert second.save(order(3))
     with SQLiteOrderStore(path, names=Names([other])) as third, pytest.raises(StoreDamaged, match="equal to the one known"):
         third.get_all()
 
@@ -344,6 +345,16 @@ def test_a_forked_child_and_its_parent_go_on(path: Path, store: SQLiteOrderStore
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def test_no_open_file_is_carried_through_a_fork(path: Path, store: SQLiteOrderStore) -> None:
+    store.save(order())
+    assert store.get(1) == order()
+    process = os.fork()
+    if process == 0:
+        links = [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+        os._exit(sum(str(link).startswith(str(path)) for link in links))
+    assert os.waitpid(process, 0)[1] == 0
 
 
 def _open_and_save(path: Path, number: int) -> None:
