@@ -121,9 +121,16 @@ MUTANTS = (
     Mutant(
         "the best price stays after its level is gone",
         "ladder.pxd",
-        "    if was_best:\n",
-        "    if was_best and slot == 99:\n",
+        "    if was_best:\n        slot",
+        "    if was_best and page == 0:\n        slot",
         "unit/test_matching.py::test_no_phantom_best_price_after_the_last_order_of_a_level_goes",
+    ),
+    Mutant(
+        "the best price stays after its page is empty",
+        "ladder.pxd",
+        "    if was_best:\n        page",
+        "    if was_best and page == 0:\n        page",
+        "property/test_against_reference.py::test_long_stream_matches_the_reference",
     ),
     Mutant(
         "the hash forgets the owner",

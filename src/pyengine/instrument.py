@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, InvalidOperation
-from fractions import Fraction
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +15,7 @@ Number: TypeAlias = str | int | float | Decimal
 MAX_TICKS = 2**62 - 1
 """Largest price in ticks and size in lots that a book can hold."""
 
-_EXACT = Context(prec=400, Emin=-(10**6), Emax=10**6)
+_EXACT = Context(prec=1000, Emin=-(10**6), Emax=10**6)
 _MAX_TEXT = 400
 
 
@@ -124,10 +123,10 @@ class Instrument:
     @staticmethod
     def _steps(name: str, value: Any, step: Decimal) -> int:
         """Count the steps in a value exactly."""
-        steps = Fraction(_decimal(name, value)) / Fraction(step)
-        if steps.denominator != 1:
+        count, rest = _EXACT.divmod(_decimal(name, value), step)
+        if rest:
             raise FieldError(name, value, f"a multiple of {step:f}")
-        count = steps.numerator
+        count = int(count)
         if not -MAX_TICKS <= count <= MAX_TICKS:
             raise FieldError(name, value, f"at most 2**62 - 1 steps of {step:f}")
         return count
