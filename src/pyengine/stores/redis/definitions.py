@@ -1,0 +1,154 @@
+"""Instruments beside the records that need them, so that another process can read those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from pyengine._core.names import Names
+from pyengine.errors import FieldError, FieldTypeError
+from pyengine.instrument import Instrument
+from pyengine.records import Records
+from pyengine.store_errors import StoreDamaged
+from pyengine.stores.json_form import instrument_value, read_instrument
+from pyengine.stores.redis.exchange import Exchange, Steps, pack_command, refuse_errors
+from pyengine.stores.redis.replies import ReplyError, code_of, store_error
+
+ASSUMED_TICK = "0.00000001"
+"""Grid of prices for a symbol that nobody has defined; its sizes are whole."""
+
+
+class Definitions:
+    """The names of a store, and the hash `instruments` in Redis: symbol to JSON.
+
+    Parameters
+    ----------
+    names : Names or None
+    key : bytes
+        Of the hash.
+    address : str
+
+    Notes
+    -----
+    Thread-safety: any thread may use it; two that learn of an instrument at once both write the same.
+    """
+
+    def __init__(self, names: Names | None, key: bytes, address: str) -> None:
+        if names is not None and not isinstance(names, Names):
+            raise FieldTypeError("names", names, "Names or None")
+        self.names = Names() if names is None else names
+        self.key = key
+        self.lent = False
+        self.used = False
+        self._address = address
+        self._written: set[int] = set()
+        self._known: dict[str, Instrument] = {}
+
+    def attach(self, names: Names) -> None:
+        """Take over the tables of an engine, which stay the engine's."""
+        if not isinstance(names, Names):
+            raise FieldTypeError("names", names, "Names")
+        if self.names is not names:
+            if self.lent:
+                raise FieldError("names", names, "those of the engine that the store belongs to")
+            if self.used:
+                raise FieldError("names", names, "given before anything was stored, or when the store is made")
+        self.names = names
+        self.lent = True
+
+    def check(self, field: str, rows: Records) -> None:
+        """Refuse records whose instrument or user is a number that stands for nothing."""
+        columns = [("instrument", len(self.names.instruments), "the number of an instrument that the store knows")]
+        if field == "orders":
+            columns.append(("user", len(self.names.users), "a name that the store knows"))
+        for column, known, expected in columns:
+            if len(rows) and rows[column].max() >= known:
+                at = int(np.argmax(rows[column] >= known))
+                raise FieldError(f"{field}[{at}].{column}", int(rows[at][column]), expected)
+
+    def forget(self) -> None:
+        """Note that the hash is gone."""
+        self._written.clear()
+
+    def write(self, rows: Records) -> Steps[None]:
+        """See to it that the instruments of records are defined in Redis, as they are here.
+
+        Raises
+        ------
+        FieldError
+            Redis has another instrument of the same symbol.
+        """
+        self.used = True
+        numbers = rows["instrument"]
+        first = int(numbers[0])
+        same = len(numbers) == 1 or bool((numbers == first).all())
+        new = ({first} if same else set(np.unique(numbers).tolist())) - self._written
+        for number in sorted(new):
+            yield from self._write_one(self.names.instruments[number])
+        self._written |= new
+
+    def _write_one(self, instrument: Instrument) -> Steps[None]:
+        symbol = instrument.symbol.encode()
+        what = f"definition of {instrument.symbol}"
+        put = pack_command((b"HSETNX", self.key, symbol, instrument_value(instrument)))
+        get = pack_command((b"HGET", self.key, symbol))
+        replies = yield Exchange(what, [put, get], write=True)
+        if isinstance(replies[0], ReplyError) and code_of(replies[0]) == "WRONGTYPE":
+            replies = yield Exchange(what, [pack_command((b"DEL", self.key)), put, get], write=True)
+        refuse_errors(replies, what, self._address)
+        found = read_instrument(replies[-1], self._place(instrument.symbol))
+        if found != instrument:
+            raise FieldError("instrument", instrument, f"equal to the one in {self._place(instrument.symbol)}, {found!r}")
+
+    def read(self, symbols: Iterable[str]) -> Steps[dict[str, Instrument]]:
+        """Return the instruments of symbols; those that Redis doesn't define and nobody knows here have an assumed grid.
+
+        Raises
+        ------
+        StoreDamaged
+            A definition can't be read, or isn't the one that is known here.
+        """
+        wanted = set(symbols)
+        new = sorted(wanted.difference(self._known))
+        found = {symbol: self._known[symbol] for symbol in wanted if symbol in self._known}
+        if new:
+            what = f"definition of {new[0]}"
+            command = pack_command((b"HMGET", self.key, *(symbol.encode() for symbol in new)))
+            (reply,) = yield Exchange(what, [command])
+            if isinstance(reply, ReplyError):
+                raise self._damage(reply, what) from reply
+            for symbol, text in zip(new, reply, strict=True):
+                found[symbol] = self._learn(symbol, text)
+        return found
+
+    def _damage(self, reply: Any, what: str) -> Exception:
+        if code_of(reply) == "WRONGTYPE":
+            return StoreDamaged(f"redis at {self._address}, key {self.key.decode()}: must be a hash, was another type")
+        return store_error(reply, what, self._address)
+
+    def _learn(self, symbol: str, text: bytes | None) -> Instrument:
+        """Take in a definition, or do without."""
+        number = self.names.instrument_index(symbol)
+        ours = None if number is None else self.names.instruments[number]
+        if text is None:
+            return ours or Instrument(symbol, ASSUMED_TICK, 1)
+        place = self._place(symbol)
+        instrument = read_instrument(text, place)
+        if instrument.symbol != symbol:
+            raise StoreDamaged(f"{place}: symbol must be {symbol}, was {instrument.symbol}")
+        if ours is not None and ours != instrument:
+            raise StoreDamaged(f"{place}: instrument must be {ours!r}, as the store knows it, was {instrument!r}")
+        if ours is None and not self.lent:
+            self.names.add_instrument(instrument)
+        self._known[symbol] = ours or instrument
+        return ours or instrument
+
+    def rank(self, symbol: str) -> tuple[int, str]:
+        """Return what sorts symbols in the order in which the store learnt them, strangers last."""
+        number = self.names.instrument_index(symbol)
+        return (len(self.names.instruments) if number is None else number, "" if number is not None else symbol)
+
+    def _place(self, symbol: str) -> str:
+        return f"redis at {self._address}, key {self.key.decode()}, field {symbol}"

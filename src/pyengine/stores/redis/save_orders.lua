@@ -1,0 +1,86 @@
+-- Stores orders that are new enough and keeps the index sets right, as one step.
+-- KEYS: the hash of instruments; n orders; the sets of buys and of sells; the sets of the users who occur.
+-- ARGV: n; milliseconds to live; mode (0 save, 1 only what is there, 2 only what isn't); for each order two bytes for the
+--   number of its user's set (0: nobody), low byte first, and one for its side (0: finished); where in its key an order's
+--   id begins; what the key of a user's set begins with; the n values.
+-- Returns how many were stored; -1, having done nothing, if there is no hash of instruments.
+-- Safe to do twice: an order gives way to one of the same or a higher version only.
+local call, pcall, find, match, sub, byte = redis.call, redis.pcall, string.find, string.match, string.sub, string.byte
+local n, ttl, mode, links = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
+local id_at, user_sets = tonumber(ARGV[5]), ARGV[6]
+local HEAD, SETS = 6, n + 1
+
+if call('TYPE', KEYS[1]).ok ~= 'hash' then return -1 end
+
+-- Versions go up to 2^64, beyond what Lua's numbers tell apart: the longer text is the higher one. A value that nobody here
+-- wrote may have none, and gives way to all.
+local function version(value)
+  local _, at = find(value, ',"version":', 1, true)
+  return at and match(value, '^%d+', at + 1) or match(value, '"version"%s*:%s*(%d+)') or ''
+end
+
+local function is_newer(value, other)
+  local a, b = version(value), version(other)
+  return #a > #b or (#a == #b and a > b)
+end
+
+-- The user of a value: between quotes, where a quote or a backslash of his own has a backslash before it.
+local function user(value)
+  local name = match(value, '"user_id":"(.-)","symbol":')
+  return name and name:gsub('\\(.)', '%1')
+end
+
+local joins, leaves = {}, {}
+local function note(list, key, id)
+  local ids = list[key]
+  if ids then ids[#ids + 1] = id else list[key] = {id} end
+end
+
+local olds = call('MGET', unpack(KEYS, 2, n + 1))
+local stored = 0
+for i = 1, n do
+  local value, old = ARGV[HEAD + i], olds[i]
+  local taken
+  if old then taken = mode ~= '2' and not is_newer(old, value) else taken = mode ~= '1' end
+  if taken then
+    local key = KEYS[i + 1]
+    call('SET', key, value, 'PX', ttl)
+    stored = stored + 1
+    local low, high, side = byte(links, i * 3 - 2, i * 3)
+    local id = sub(key, id_at)
+    if low > 0 or high > 0 then note(joins, KEYS[SETS + 2 + low + high * 256], id) end
+    if side > 0 then note(joins, KEYS[SETS + side], id) end
+    if side == 0 or (old and not find(old, ',"side":' .. side .. ',', 1, true)) then
+      if side ~= 1 then note(leaves, KEYS[SETS + 1], id) end
+      if side ~= 2 then note(leaves, KEYS[SETS + 2], id) end
+    end
+    if old then
+      local head = find(old, ',"symbol":', 1, true)
+      if not head or sub(old, 1, head) ~= sub(value, 1, head) then
+        local before = user(old)
+        if before and before ~= user(value) then note(leaves, user_sets .. before, id) end
+      end
+    end
+  end
+end
+
+-- A key of ours that holds something else gives way.
+local function change(command, key, ids)
+  local reply = pcall(command, key, unpack(ids))
+  if type(reply) == 'table' and reply.err and find(reply.err, 'WRONGTYPE', 1, true) then
+    call('DEL', key)
+    reply = pcall(command, key, unpack(ids))
+  end
+  return type(reply) == 'table' and reply.err and reply or nil
+end
+
+for key, ids in pairs(joins) do
+  local refused = change('SADD', key, ids)
+  if refused then return refused end
+  call('PEXPIRE', key, ttl)
+end
+for key, ids in pairs(leaves) do
+  local refused = change('SREM', key, ids)
+  if refused then return refused end
+end
+return stored

@@ -1,0 +1,264 @@
+"""What a trade store says to Redis: every operation once, for blocking and asyncio callers."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pyengine._core.json_lines import trade_values
+from pyengine._core.names import Names
+from pyengine._core.record_arrays import trade_array
+from pyengine._core.trade import Trade
+from pyengine.records import Records
+from pyengine.store_errors import StoreDamaged, StoreUnavailable
+from pyengine.stores.arguments import limit_of
+from pyengine.stores.json_form import read_object, read_symbol, read_trade
+from pyengine.stores.redis.definitions import Definitions
+from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, refuse_errors
+from pyengine.stores.redis.replies import ReplyError, code_of, store_error
+from pyengine.stores.redis.scores import Ranked, place, scores_after
+
+CALL_ROWS = 1000
+"""Trades in one call of a script."""
+
+ATTEMPTS = 20
+"""How often a batch is tried while others write too."""
+
+_EMPTY = Ranked(0, b"", -math.inf)
+"""What stands for the newest trade of an empty set."""
+
+_ID = re.compile(rb'\{"trade_id":([1-9][0-9]{0,18}),')
+_add_script = Script("add_trades")
+_merge_script = Script("merge_trades")
+
+
+class TradeSteps:
+    """The operations of a trade store.
+
+    Parameters
+    ----------
+    names : Names or None
+    prefix : str
+        Before every key.
+    address : str
+        For messages.
+    kept : int
+        How many trades the set keeps, the newest.
+    """
+
+    def __init__(self, names: Names | None, prefix: str, address: str, kept: int) -> None:
+        raw = prefix.encode()
+        self.definitions = Definitions(names, raw + b"instruments", address)
+        self.counts = Counts("hits", "misses", "written", "known", "errors")
+        self.kept = kept
+        self._address = address
+        self._key = raw + b"trades:recent"
+        self.keys: list[Any] = [self._key, self.definitions.key]
+        self._newest: Ranked | None = None
+
+    def save(self, trades: Records | Iterable[Trade]) -> Steps[int]:
+        """Take in trades and return how many were new.
+
+        Trades that are newer than all in the set are added at its end, if its end is what this store believes: one round
+        trip. Others cost a look at what is there.
+        """
+        rows = trade_array(trades, self.definitions.names, lent=self.definitions.lent)
+        self.definitions.check("trades", rows)
+        if len(rows) == 0:
+            return 0
+        rows = _by_id(rows)
+        what = f"save of trade {rows['trade_id'][0]}" if len(rows) == 1 else f"save of {len(rows)} trades"
+        added = 0
+        for _ in range(ATTEMPTS):
+            yield from self.definitions.write(rows)
+            newest = self._newest or (yield from self._read_newest(what))
+            if newest.trade_id is not None and newest.trade_id < rows["trade_id"][0]:
+                outcomes = yield from self._add(rows, newest, what)
+            else:
+                outcomes = [(yield from self._merge(rows, what))]
+            added += sum(outcome for outcome in outcomes if outcome > 0)
+            if min(outcomes) >= 0:
+                self.counts.add("written", added)
+                self.counts.add("known", len(rows) - added)
+                return added
+            # Somebody else wrote, or the server was wiped: look again.
+            self._newest = None
+            if -1 in outcomes:
+                self.definitions.forget()
+        raise StoreUnavailable(f"redis at {self._address}: {what} failed: others changed {self._key.decode()} all the time")
+
+    def get_recent(self, limit: int) -> Steps[list[Trade]]:
+        """Read the newest trades, by falling id."""
+        limit = limit_of(limit)
+        members = yield from self._read_members(limit, "get_recent")
+        read = []
+        for number, member in enumerate(members):
+            where = f"{self._place()}, index {number - len(members)}"
+            fields = read_object(member, where)
+            read.append((where, fields, read_symbol(fields, where)))
+        instruments = yield from self.definitions.read(symbol for _, _, symbol in read)
+        found: dict[int, Trade] = {}
+        for where, fields, symbol in read:
+            trade = read_trade(fields, instruments[symbol], where)
+            other = found.setdefault(trade.trade_id, trade)
+            if other is not trade and other != trade:
+                raise StoreDamaged(f"{where}: trade {trade.trade_id} must be the same everywhere, was {trade!r} and {other!r}")
+        self.counts.add("hits" if found else "misses")
+        return [found[trade_id] for trade_id in sorted(found, reverse=True)]
+
+    def complete_for(self, limit: int) -> Steps[bool]:
+        """Whether `limit` trades are there with no gap between them, or all from the first on."""
+        limit = limit_of(limit)
+        members = yield from self._read_members(limit, "complete_for")
+        ids = sorted({_id_of(member) or 0 for member in members}, reverse=True)
+        if len(ids) < limit and (not ids or ids[-1] != 1):
+            return False
+        return 0 not in ids and all(newer == older + 1 for newer, older in pairwise(ids))
+
+    def is_empty(self) -> Steps[bool]:
+        """Whether there is no trade at all."""
+        (reply,) = yield Exchange("is_empty", [pack_command((b"ZCARD", self._key))])
+        self._refuse(reply, "is_empty")
+        return bool(reply == 0)
+
+    def _add(self, rows: Records, newest: Ranked, what: str) -> Steps[list[int]]:
+        """Add trades that are newer than the newest."""
+        calls = _Additions(self, rows, newest)
+        replies: list[int] = yield from _add_script.call(what, calls)
+        refuse_errors(replies, what, self._address)
+        if min(replies) >= 0:
+            self._newest = calls.last
+        return replies
+
+    def _merge(self, rows: Records, what: str) -> Steps[int]:
+        """Put trades that came late in their places; return how many were new, or what the script refused with."""
+        count, members = yield from self._read_end(int(rows["trade_id"][0]), what)
+        if not members:
+            self._newest = _EMPTY
+            return -2
+        foreign = [ranked.member for ranked in members if ranked.trade_id is None]
+        ours = [ranked for ranked in members if ranked.trade_id is not None]
+        known = np.array([ranked.trade_id for ranked in ours], np.int64)
+        rows = rows[~np.isin(rows["trade_id"], known)]
+        # The oldest make room, first those below what was read.
+        surplus = len(ours) + len(rows) - self.kept
+        if surplus > 0:
+            ids = sorted([*known.tolist(), *rows["trade_id"].tolist()])
+            rows = rows[rows["trade_id"] >= ids[min(surplus, len(ids) - 1)]]
+        if len(rows) == 0 and not foreign:
+            self._newest = members[-1]
+            return 0
+        fresh = [
+            Ranked(trade_id, member, time)
+            for trade_id, member, time in zip(
+                rows["trade_id"].tolist(),
+                trade_values(rows, self.definitions.names),
+                rows["ts_ns"].astype(np.float64).tolist(),
+                strict=True,
+            )
+        ]
+        changes = list(place(ours, fresh))
+        arguments = [b"%d" % self.kept, members[-1].member, b"%d" % count, b"%d" % len(foreign), *foreign]
+        for change in changes:
+            arguments += (repr(change.score).encode(), change.member)
+        replies = yield from _merge_script.call(what, [(self.keys, arguments)])
+        refuse_errors(replies, what, self._address)
+        self._newest = None
+        return len(rows) if replies[0] == 0 else int(replies[0])
+
+    def _read_newest(self, what: str) -> Steps[Ranked]:
+        """Look at the end of the set; a key that holds something else counts as an empty one, which the script makes of it."""
+        (reply,) = yield Exchange(what, [pack_command((b"ZRANGE", self._key, b"-1", b"-1", b"WITHSCORES"))], write=True)
+        if isinstance(reply, ReplyError) and code_of(reply) == "WRONGTYPE":
+            return _EMPTY
+        refuse_errors([reply], what, self._address)
+        return _ranked(reply)[-1] if reply else _EMPTY
+
+    def _read_end(self, trade_id: int, what: str) -> Steps[tuple[int, list[Ranked]]]:
+        """Read members from the newest down to one that is older than a trade, or all; and count all."""
+        wanted = 64
+        while True:
+            commands = [
+                pack_command((b"ZCARD", self._key)),
+                pack_command((b"ZRANGE", self._key, b"%d" % -wanted, b"-1", b"WITHSCORES")),
+            ]
+            replies = yield Exchange(what, commands, write=True)
+            if isinstance(replies[0], ReplyError) and code_of(replies[0]) == "WRONGTYPE":
+                return 0, []
+            refuse_errors(replies, what, self._address)
+            members = _ranked(replies[1])
+            if len(members) < wanted or (members[0].trade_id or trade_id) < trade_id:
+                return replies[0], members
+            wanted *= 8
+
+    def _read_members(self, limit: int, what: str) -> Steps[list[bytes]]:
+        """Read the newest members, the oldest of them first."""
+        if limit == 0:
+            return []
+        (reply,) = yield Exchange(what, [pack_command((b"ZRANGE", self._key, b"%d" % -limit, b"-1"))])
+        self._refuse(reply, what)
+        members: list[bytes] = reply
+        return members
+
+    def _refuse(self, reply: Any, what: str) -> None:
+        """Raise if a reply is an error; a key that holds something else is damage."""
+        if isinstance(reply, ReplyError):
+            if code_of(reply) == "WRONGTYPE":
+                raise StoreDamaged(f"{self._place()}: must be a sorted set, was another type") from reply
+            raise store_error(reply, what, self._address) from reply
+
+    def _place(self) -> str:
+        return f"redis at {self._address}, key {self._key.decode()}"
+
+
+class _Additions:
+    """The calls for a batch, made as they are sent; `last` is the newest trade after them."""
+
+    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked) -> None:
+        self._steps, self._rows, self._newest = steps, rows, newest
+        self.last = newest
+
+    def __iter__(self) -> Iterator[tuple[list[Any], list[Any]]]:
+        self.last = self._newest
+        for at in range(0, len(self._rows), CALL_ROWS):
+            rows = self._rows[at : at + CALL_ROWS]
+            members = trade_values(rows, self._steps.definitions.names)
+            scores = scores_after(self.last.score, rows["ts_ns"])
+            arguments: list[Any] = [b"%d" % self._steps.kept, self.last.member, *members, *members]
+            arguments[2::2] = map(b"%d".__mod__, scores)
+            arguments[3::2] = members
+            self.last = Ranked(int(rows["trade_id"][-1]), members[-1], float(scores[-1]))
+            yield self._steps.keys, arguments
+
+
+def _by_id(rows: Records) -> Records:
+    """Sort trades by id; of several of one id the first counts."""
+    ids = rows["trade_id"]
+    if bool((ids[1:] > ids[:-1]).all()):
+        return rows
+    _, first = np.unique(ids, return_index=True)
+    chosen: Records = rows[first]
+    return chosen
+
+
+def _ranked(reply: list[bytes]) -> list[Ranked]:
+    """Pair members with their scores."""
+    return [Ranked(_id_of(member), member, float(score)) for member, score in zip(reply[::2], reply[1::2], strict=True)]
+
+
+def _id_of(member: bytes) -> int | None:
+    """Return the id of a trade, or None for a member that is no trade."""
+    match = _ID.match(member)
+    if match is not None:
+        trade_id: Any = int(match.group(1))
+    else:
+        try:
+            trade_id = read_object(member, "").get("trade_id")
+        except StoreDamaged:
+            return None
+    return trade_id if type(trade_id) is int and 0 < trade_id < 2**63 else None
