@@ -161,13 +161,27 @@ def test_a_decimal_written_another_way_is_the_same_number(path: Path, store: SQL
 def test_an_instrument_is_the_same_for_all_who_share_the_file(path: Path, store: SQLiteOrderStore) -> None:
     store.save(order())
     other = Instrument("BTC-USD", "0.05", "0.001")
+    wrong = Order(2, "buy", instrument=other, price=1, qty=1)
     with SQLiteOrderStore(path) as second:
-        with pytest.raises(FieldError, match=r"instrument must be as .*0.01.*, was .*0.05"):
-            second.save(Order(2, "buy", instrument=other, price=1, qty=1))
-        assert second.get(2) is None
+        with pytest.raises(FieldError, match="instrument must be equal to the one known as BTC-USD, was"):
+            second.save(wrong)
         assert second.save(order(3))
-    with SQLiteOrderStore(path, names=Names([other])) as third, pytest.raises(StoreDamaged, match="equal to the one known"):
-        third.get_all()
+    with SQLiteOrderStore(path, names=Names([other])) as third:
+        with pytest.raises(FieldError, match=r"instrument must be as .*stores.db has it, .*'0.01'.*, was .*'0.05'"):
+            third.save(wrong)
+        assert third.get(2) is None
+        third.save(Order(4, "buy", instrument=Instrument("NEW"), price=1, qty=1))
+        with pytest.raises(StoreDamaged, match=r"stores.db, table instruments, symbol 'BTC-USD': .*equal to the one known"):
+            third.get_all()
+
+
+def test_instruments_keep_their_order(path: Path, store: SQLiteOrderStore) -> None:
+    symbols = ["B", "C", "A"]
+    store.save_batch(order(n, instrument=Instrument(symbol), price=n + 1, qty=1) for n, symbol in enumerate(symbols))
+    assert [found.symbol for found in store.get_by_side("buy")] == symbols
+    with SQLiteOrderStore(path) as second:
+        assert second.get(2) == store.get(2)
+        assert [found.symbol for found in second.get_by_side("buy")] == symbols
 
 
 def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:

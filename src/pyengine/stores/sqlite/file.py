@@ -82,11 +82,6 @@ class SQLiteFile:
         with self.read("open"):
             pass
 
-    def refuse_closed(self) -> None:
-        """Raise if the store was closed."""
-        if self._closed:
-            raise StoreClosed(f"sqlite {self.path}: the store was closed")
-
     @contextmanager
     def read(self, operation: str) -> Iterator[sqlite3.Connection]:
         """Lend a connection for queries."""

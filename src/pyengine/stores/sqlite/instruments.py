@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 
 from pyengine._core.names import Names
@@ -45,6 +46,20 @@ class Definitions:
         self._file = file
         self._names = names
         self._numbers: dict[str, int] = {}
+        self._learnt = False
+
+    def learn(self) -> None:
+        """Give the instruments of the file their numbers, before the first new one of a caller gets one."""
+        if not self._learnt:
+            with self._file.read("read of instruments") as connection:
+                self._learn(connection)
+
+    def _learn(self, connection: sqlite3.Connection) -> None:
+        for row in connection.execute(SQL["all"]).fetchall():
+            # One that contradicts a caller's, or itself, is reported to whoever needs it.
+            with suppress(FieldError):
+                self._names.add_instrument(_instrument(row))
+        self._learnt = True
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Write down the instruments of these numbers, in a transaction of their own before the first row that needs them.
@@ -61,7 +76,7 @@ class Definitions:
         with self._file.write("save of instruments") as connection:
             connection.executemany(SQL["keep"], [_row(instrument) for instrument in new])
             for instrument in new:
-                known = self._load(connection, instrument.symbol)
+                known = _instrument(connection.execute(SQL["get"], (instrument.symbol,)).fetchone())
                 if known != instrument:
                     raise FieldError("instrument", instrument, f"as {self._file.path} has it, {known!r}")
         for instrument in new:
@@ -71,19 +86,22 @@ class Definitions:
         """Return the number of a symbol that was read, which may be new to this process."""
         found = self._numbers.get(symbol)
         if found is None:
+            self._learn(connection)
+            place = f"sqlite {self._file.path}, table instruments"
+            row = connection.execute(SQL["get"], (symbol,)).fetchone()
+            if row is None:
+                raise StoreDamaged(f"{place}: {symbol!r} must be there, was missing")
             try:
-                found = self._numbers[symbol] = self._names.add_instrument(self._load(connection, symbol))
+                found = self._numbers[symbol] = self._names.add_instrument(_instrument(row))
             except FieldError as error:
-                raise StoreDamaged(f"sqlite {self._file.path}, table instruments, symbol {symbol!r}: {error}") from error
+                raise StoreDamaged(f"{place}, symbol {symbol!r}: {error}") from error
         return found
 
-    def _load(self, connection: sqlite3.Connection, symbol: str) -> Instrument:
-        row = connection.execute(SQL["get"], (symbol,)).fetchone()
-        if row is None:
-            raise StoreDamaged(f"sqlite {self._file.path}, table instruments: {symbol!r} must be there, was missing")
-        symbol, tick_size, lot_size, *limits = row
-        bounds = dict(zip(("min_price", "max_price", "min_qty", "max_qty"), limits, strict=True))
-        return Instrument(symbol, tick_size, lot_size, **bounds)
+
+def _instrument(row: tuple[str, ...]) -> Instrument:
+    symbol, tick_size, lot_size, *limits = row
+    bounds = dict(zip(("min_price", "max_price", "min_qty", "max_qty"), limits, strict=True))
+    return Instrument(symbol, tick_size, lot_size, **bounds)
 
 
 def _row(instrument: Instrument) -> tuple[str, ...]:

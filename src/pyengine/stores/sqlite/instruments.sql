@@ -7,3 +7,8 @@ ON CONFLICT (symbol) DO NOTHING
 SELECT symbol, tick_size, lot_size, min_price, max_price, min_qty, max_qty
 FROM instruments
 WHERE symbol = ?
+
+-- name: all
+SELECT symbol, tick_size, lot_size, min_price, max_price, min_qty, max_qty
+FROM instruments
+ORDER BY rowid

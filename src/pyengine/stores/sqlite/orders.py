@@ -90,6 +90,7 @@ class SQLiteOrderStore(SQLiteStore, OrderStore):
 
     def get_by_side(self, side: Side | int | str, symbol: str | None = None) -> list[Order]:
         """See `OrderStore.get_by_side`."""
+        self._definitions.learn()
         order = SQL["bids" if side_of(side) == Side.BUY else "asks"]
         wanted = None if symbol is None else symbol_of(symbol, self._names)
         with self._file.read("get_by_side") as connection:
@@ -104,7 +105,7 @@ class SQLiteOrderStore(SQLiteStore, OrderStore):
 
     def _values(self, orders: Records | Iterable[Order]) -> list[tuple[Any, ...]]:
         """Check orders and make them parameters of the statement `save`, after keeping their instruments."""
-        self._file.refuse_closed()
+        self._definitions.learn()
         rows = order_rows(orders, self._names)
         self._definitions.keep(rows["instrument"].tolist())
         instruments, users = self._names.instruments, self._names.users

@@ -65,7 +65,7 @@ class SQLiteTradeStore(SQLiteStore, TradeStore):
 
     def _values(self, trades: Records | Iterable[Trade]) -> list[tuple[Any, ...]]:
         """Check trades and make them parameters of the statement `save`, after keeping their instruments."""
-        self._file.refuse_closed()
+        self._definitions.learn()
         rows = trade_rows(trades, self._names)
         self._definitions.keep(rows["instrument"].tolist())
         instruments = self._names.instruments
