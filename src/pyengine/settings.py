@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     redis_password: values.Password = SecretStr("")
     redis_db: values.SpareConnections = 0
     redis_tls: values.Switch = False
+    """Encrypt, and check the certificate of the server."""
+    redis_tls_ca: values.MaybePath = None
+    """Certificates of the authorities to trust, instead of the system's."""
+    redis_prefix: values.Prefix = ""
+    """Before every key; in a cluster it needs a hash tag, such as {pyengine}:"""
     redis_pool_size: values.Connections = 10
     """Connections of the pool at most."""
     redis_min_idle_conns: values.SpareConnections = 2
@@ -136,10 +141,11 @@ class Settings(BaseSettings):
     """What a write does when a layer lags that far: wait for it, or be refused at once."""
     store_ring_wait: values.Timeout = timedelta(seconds=1)
     """How long such a write waits before it is refused."""
-    store_breaker_failures: values.Attempts = 5
+    store_breaker_failures: values.Attempts = 3
     """Failures in a row after which a layer is left alone for a while."""
-    store_breaker_pause: values.Timeout = timedelta(seconds=1)
-    """How long it is left alone before it is tried again."""
+    store_breaker_pause: values.Timeout = timedelta(milliseconds=500)
+    """How long it is left alone before it is tried again; twice as long after each attempt that fails."""
+    store_breaker_longest_pause: values.Timeout = timedelta(seconds=30)
     store_wait: values.Layers = ("memory",)
     """Layers in which a write must be safe before it returns: their names, or `all`."""
     store_wait_timeout: values.Timeout = timedelta(seconds=5)
