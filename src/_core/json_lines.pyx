@@ -1,6 +1,8 @@
 """Records as JSON: lines of the trade log, values of the cache."""
 
-from libc.stdint cimport uint64_t
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport INT64_MAX, int64_t, uint64_t
+from libc.string cimport memchr, memcmp
 from pyengine._core.decimals cimport TIME_BYTES, UINT_BYTES, Clock, grid_text, int_text, time_text, uint_text
 from pyengine._core.encoding cimport (
     ENCODED, FAULTY, NEW_INSTRUMENT, NEW_USER, NO_ROOM, Encoding, encode, encode_each, lacks_room, put_bytes, row_done,
@@ -14,6 +16,7 @@ from pyengine._core.trade cimport trade_buyer, trade_seller
 from pyengine._core.trade_ring cimport trade_record_fault
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import TRADE_DTYPE
+import numpy as np
 
 cdef enum:
     TRADE_BYTES = 160 + 4 * UINT_BYTES + TIME_BYTES          # most of a row without price, quantity and symbol
@@ -170,3 +173,69 @@ def order_values(orders, names):
         If a row is no order, its instrument has no Instrument in `names`, or its user is neither 0 nor has a name.
     """
     return encode_each("orders", rows_of("orders", orders, ORDER_RECORD_DTYPE), names, write_order_values, USUAL_ORDER_BYTES)
+
+
+cdef inline int64_t line_id(const char* line, const char* end) noexcept nogil:
+    """Read the trade id that a line begins with; 0 for a line that isn't in the form written here."""
+    cdef uint64_t number = 0
+    cdef int digit
+    if end - line < 14 or memcmp(line, b'{"trade_id":', 12) != 0 or end[-1] != c'}':
+        return 0
+    line += 12
+    if line[0] == c'0':
+        return 0
+    while line < end and c'0' <= line[0] <= c'9':
+        digit = line[0] - c'0'
+        if number > <uint64_t>(INT64_MAX - digit) // 10:
+            return 0
+        number = number * 10 + <uint64_t>digit
+        line += 1
+    return <int64_t>number if line[0] == c',' else 0
+
+
+cdef inline const char* next_feed(const char* at, const char* end) noexcept nogil:
+    return <const char*>memchr(at, c'\n', <size_t>(end - at))
+
+
+def line_trade_ids(text):
+    """
+    Return the trade id that each line begins with; 0 for a line that `trade_lines` can't have written. O(bytes).
+
+    Parameters
+    ----------
+    text : bytes
+        Whole lines, each with its line feed; what follows the last one isn't looked at.
+
+    Returns
+    -------
+    array of int64
+    """
+    cdef Py_buffer buffer, room
+    cdef const char* at
+    cdef const char* end
+    cdef const char* feed
+    cdef size_t lines = 0, i
+    PyObject_GetBuffer(text, &buffer, PyBUF_SIMPLE)
+    try:
+        at = <const char*>buffer.buf
+        end = at + buffer.len
+        with nogil:
+            feed = next_feed(at, end)
+            while feed != NULL:
+                lines += 1
+                feed = next_feed(feed + 1, end)
+        ids = np.zeros(lines, np.int64)
+        if lines == 0:
+            return ids
+        PyObject_GetBuffer(ids, &room, PyBUF_SIMPLE)
+        with nogil:
+            for i in range(lines):
+                feed = next_feed(at, end)
+                if feed == NULL:               # somebody writes into the buffer meanwhile
+                    break
+                (<int64_t*>room.buf)[i] = line_id(at, feed)
+                at = feed + 1
+        PyBuffer_Release(&room)
+        return ids
+    finally:
+        PyBuffer_Release(&buffer)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyengine._core.json_lines import order_values, trade_lines, trade_values
+from pyengine._core.json_lines import line_trade_ids, order_values, trade_lines, trade_values
 from stores.extreme_records import known_names, orders, trades
 
 from pyengine.errors import FieldError, FieldTypeError
@@ -305,3 +305,37 @@ def test_writing_into_the_array_meanwhile_crashes_nothing() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+@given(st.lists(st.integers(1, 2**63 - 1)))
+def test_the_ids_of_lines_are_found(ids: list[int]) -> None:
+    rows = some_trades(len(ids))
+    rows["trade_id"] = ids
+    text = trade_lines(rows, Names([SEED]))
+    assert line_trade_ids(text).tolist() == ids
+    assert line_trade_ids(bytearray(text + text[:50])).tolist() == ids, "a line without its end isn't one"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{}",
+        b'{"trade_id":',
+        b'{"trade_id":}',
+        b'{"trade_id":1}',
+        b'{"trade_id":1,',
+        b'{"trade_id":0,"x":1}',
+        b'{"trade_id":01,"x":1}',
+        b'{"trade_id":-1,"x":1}',
+        b'{"trade_id":1.5,"x":1}',
+        b'{"trade_id": 1,"x":1}',
+        b'{"trade_id":9223372036854775808,"x":1}',
+        b'{"trade_id":99999999999999999999,"x":1}',
+        b'{"trade_id":18446744073709551617,"x":1}',
+        b"\0" * 50,
+    ],
+)
+def test_lines_that_are_none_of_ours_have_no_id(line: bytes) -> None:
+    mine = trade_lines(some_trades(), Names([SEED]))
+    assert line_trade_ids(mine + line + b"\n" + mine).tolist() == [1, 0, 1]
