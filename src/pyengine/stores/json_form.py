@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from pyengine._core.order import Order
 from pyengine._core.trade import Trade
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.instrument import Instrument
+from pyengine.instrument import MAX_TICKS, Instrument
 from pyengine.records import Action, Side
 from pyengine.store_errors import StoreDamaged
 
@@ -27,7 +27,14 @@ _TIME = re.compile(
 _EXACT = Context(prec=40, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 """Enough for the steps of any grid that fit 64 bits; a quotient that needs more is off the grid."""
 
-_LIMITS = ("min_price", "max_price", "min_qty", "max_qty")
+_LIMITS = (
+    ("min_price", "min_price_ticks", 1),
+    ("max_price", "max_price_ticks", MAX_TICKS),
+    ("min_qty", "min_qty_lots", 1),
+    ("max_qty", "max_qty_lots", MAX_TICKS),
+)
+"""Limits of an instrument, the same in steps, and what they are when nobody gives them."""
+
 _SHOWN = 80
 
 
@@ -140,8 +147,14 @@ def read_trade(fields: Mapping[str, Any], instrument: Instrument, place: str) ->
 
 
 def instrument_value(instrument: Instrument) -> bytes:
-    """Write an instrument as a JSON object; its numbers are texts, so that no reader makes floats of them."""
-    fields = {name: f"{getattr(instrument, name):f}" for name in ("tick_size", "lot_size", *_LIMITS)}
+    """Write an instrument as a JSON object; its numbers are texts, so that no reader makes floats of them.
+
+    Limits that say nothing are left out: some are beyond what an instrument may be given.
+    """
+    fields = {name: f"{getattr(instrument, name):f}" for name in ("tick_size", "lot_size")}
+    for name, steps, default in _LIMITS:
+        if getattr(instrument, steps) != default:
+            fields[name] = f"{getattr(instrument, name):f}"
     return json.dumps({"symbol": instrument.symbol, **fields}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -155,15 +168,8 @@ def read_instrument(text: bytes | str, place: str) -> Instrument:
     """
     fields = read_object(text, place)
     try:
-        return Instrument(
-            _text(fields, "symbol"),
-            _text(fields, "tick_size"),
-            _text(fields, "lot_size"),
-            min_price=_text(fields, "min_price"),
-            max_price=_text(fields, "max_price"),
-            min_qty=_text(fields, "min_qty"),
-            max_qty=_text(fields, "max_qty"),
-        )
+        limits = {name: _decimal(fields, name) for name, _, _ in _LIMITS if name in fields}
+        return Instrument(_text(fields, "symbol"), _decimal(fields, "tick_size"), _decimal(fields, "lot_size"), **limits)
     except FieldError as error:
         raise StoreDamaged(f"{place}: {error}") from error
 
@@ -200,6 +206,14 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _decimal(fields: Mapping[str, Any], name: str) -> Decimal:
+    text = _text(fields, name)
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise FieldError(name, text, "a decimal number") from None
+
+
 def _steps(fields: Mapping[str, Any], name: str, step: Decimal) -> int:
     """Count the steps of the grid in a number, exactly."""
     value = _value(fields, name)
@@ -211,7 +225,7 @@ def _steps(fields: Mapping[str, Any], name: str, step: Decimal) -> int:
         steps = _EXACT.divide(value, step)
     except DecimalException:
         raise FieldError(name, value, f"a multiple of {step:f}") from None
-    if steps.adjusted() > 18:
+    if not steps.is_finite() or (steps and steps.adjusted() > 18):
         raise FieldError(name, value, f"below 2**63 steps of {step:f}")
     count = int(steps)
     if count != steps:

@@ -15,7 +15,7 @@ if call('TYPE', KEYS[1]).ok ~= 'hash' then return -1 end
 -- Versions go up to 2^64, beyond what Lua's numbers tell apart: the longer text is the higher one. A value that nobody here
 -- wrote may have none, and gives way to all.
 local function version(value)
-  local _, at = find(value, ',"version":', 1, true)
+  local _, at = find(value, 'version":', -130, true)
   return at and match(value, '^%d+', at + 1) or match(value, '"version"%s*:%s*(%d+)') or ''
 end
 
@@ -50,13 +50,14 @@ for i = 1, n do
     local id = sub(key, id_at)
     if low > 0 or high > 0 then note(joins, KEYS[SETS + 2 + low + high * 256], id) end
     if side > 0 then note(joins, KEYS[SETS + side], id) end
-    if side == 0 or (old and not find(old, ',"side":' .. side .. ',', 1, true)) then
-      if side ~= 1 then note(leaves, KEYS[SETS + 1], id) end
-      if side ~= 2 then note(leaves, KEYS[SETS + 2], id) end
+    if side == 0 then
+      note(leaves, KEYS[SETS + 1], id)
+      note(leaves, KEYS[SETS + 2], id)
     end
     if old then
-      local head = find(old, ',"symbol":', 1, true)
-      if not head or sub(old, 1, head) ~= sub(value, 1, head) then
+      local head = find(value, ',"price":', 1, true)
+      if find(old, sub(value, 1, head), 1, true) ~= 1 then
+        if side > 0 then note(leaves, KEYS[SETS + 3 - side], id) end
         local before = user(old)
         if before and before ~= user(value) then note(leaves, user_sets .. before, id) end
       end
