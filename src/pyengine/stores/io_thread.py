@@ -1,0 +1,168 @@
+"""The thread that runs the event loop of all backends that are asyncio inside; one for the whole process.
+
+Callers on any thread wait for it without a loop of their own, callers inside a loop await it without blocking theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import selectors
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+_STOP_S = 2.0
+
+
+class _Call(Generic[T]):
+    """One coroutine that a thread waits for. A plain lock wakes it sooner than a Future's condition does."""
+
+    __slots__ = ("_coroutine", "cancelled", "finished", "task")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self.task: asyncio.Task[T] | None = None
+        self.cancelled = False
+        self.finished = threading.Lock()
+        self.finished.acquire()
+
+    def start(self) -> None:
+        """Begin, on the loop."""
+        if self.cancelled:
+            self._coroutine.close()
+            return
+        self.task = asyncio.get_running_loop().create_task(self._coroutine)
+        self.task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        """Give up, on the loop."""
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def _done(self, task: asyncio.Task[T]) -> None:
+        if self.cancelled and not task.cancelled():
+            # Nobody reads the outcome any more, and asyncio would complain that nobody did.
+            task.exception()
+        self.finished.release()
+
+
+class IoThread:
+    """An event loop on a thread of its own. Use `io_thread()` instead of making one."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
+        self._thread = threading.Thread(target=self._serve, name="pyengine-io", daemon=True)
+        self._thread.start()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, for what must be made on it."""
+        return self._loop
+
+    @property
+    def ended(self) -> bool:
+        """Whether the interpreter is on its way out and has stopped the loop."""
+        return self._loop.is_closed()
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T:
+        """Run a coroutine on the loop and wait for what it returns or raises.
+
+        Parameters
+        ----------
+        coroutine : coroutine
+        timeout_s : float, optional
+            How long to wait; the coroutine is cancelled then. Default: for as long as it takes.
+
+        Raises
+        ------
+        TimeoutError
+            It took longer.
+        RuntimeError
+            The call came from the loop itself, which would wait for itself for ever, or the interpreter is ending.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("a call that waits must come from another thread than the I/O thread")
+        call = _Call(coroutine)
+        try:
+            self._loop.call_soon_threadsafe(call.start)
+        except RuntimeError:
+            coroutine.close()
+            raise
+        try:
+            finished = call.finished.acquire(timeout=-1 if timeout_s is None else timeout_s)
+        except BaseException:
+            self._loop.call_soon_threadsafe(call.cancel)
+            raise
+        if not finished:
+            self._loop.call_soon_threadsafe(call.cancel)
+            raise TimeoutError(f"a call on the I/O thread must end within {timeout_s} s")
+        assert call.task is not None
+        return call.task.result()
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine on the loop and return at once; cancelling the future cancels it."""
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        except RuntimeError:
+            coroutine.close()
+            raise
+
+    def stop(self) -> None:
+        """End the thread; for the end of the interpreter."""
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_STOP_S)
+
+    def abandon(self) -> None:
+        """Let go of it in a forked child, which has the loop but not its thread.
+
+        On Linux the selector is shared with the parent, who would miss what the child takes out of it.
+        """
+        self._selector.close()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+
+_making = threading.Lock()
+_current: IoThread | None = None
+_inherited: list[IoThread] = []
+
+
+def io_thread() -> IoThread:
+    """Return the I/O thread of this process, which is started with the first call."""
+    global _current  # noqa: PLW0603  one for the whole process is the point
+    found = _current
+    if found is not None:
+        return found
+    with _making:
+        if _current is None:
+            _current = IoThread()
+            atexit.register(_current.stop)
+        return _current
+
+
+def _forget_inherited() -> None:
+    """Start anew in a child; what hangs on the old loop is kept for ever, because its end would say goodbye to servers."""
+    global _current  # noqa: PLW0603
+    if _current is not None:
+        atexit.unregister(_current.stop)
+        _current.abandon()
+        _inherited.append(_current)
+        _current = None
+    _making.release()
+
+
+os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_forget_inherited)

@@ -1,0 +1,139 @@
+"""What the blocking and the asyncio form of a store have in common: each operation, as a thing to be run on the I/O thread."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pyengine._core.names import Names
+from pyengine.stores.arguments import symbol_of, whole
+from pyengine.stores.postgres.connections import Lease
+from pyengine.stores.postgres.driver import Connection, Row
+from pyengine.stores.postgres.instruments import Definitions
+from pyengine.stores.postgres.rows import timestamp_us
+
+T = TypeVar("T")
+
+PAGE_ROWS = 5_000
+"""Rows that are asked of the server at a time."""
+
+MAX_LIMIT = 10_000
+"""Rows of a page at most."""
+
+MAX_NS = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One operation of a store, its arguments checked.
+
+    Attributes
+    ----------
+    operation : str
+        What it is called, for errors.
+    work : callable
+        The part that talks to the server, on the I/O thread.
+    finish : callable
+        Makes the answer of what `work` returned, on the caller's thread: making many objects would hold up others' calls.
+    bounded : bool
+        Whether all of it must end within the command timeout, and not each statement.
+    """
+
+    operation: str
+    work: Callable[[Lease], Awaitable[Any]]
+    finish: Callable[[Any], T]
+    bounded: bool = True
+
+
+class Calls:
+    """What the calls for orders and those for trades share.
+
+    Parameters
+    ----------
+    place : str
+        The database, for errors.
+    names : Names
+    lent : bool
+        Whether the names are somebody else's.
+    """
+
+    def __init__(self, place: str, names: Names, *, lent: bool = False) -> None:
+        self.names = names
+        self.definitions = Definitions(place, names, lent=lent)
+        self.counts = dict.fromkeys(("hits", "misses", "written", "removed"), 0)
+
+    async def fetch(self, connection: Connection, sql: str, *values: Any) -> list[Row]:
+        """Run a query, and see to it that the instruments of its rows are known."""
+        rows: list[Row] = await connection.fetch(sql, *values)
+        await self.definitions.load(connection, {row["symbol"] for row in rows})
+        return rows
+
+    async def stream(self, connection: Connection, sql: str, *values: Any) -> list[Row]:
+        """Run a query page by page, inside a transaction, so that neither side has to hold back a long answer."""
+        cursor = await connection.cursor(sql, *values)
+        rows: list[Row] = []
+        while page := await cursor.fetch(PAGE_ROWS):
+            await self.definitions.load(connection, {row["symbol"] for row in page})
+            rows += page
+            if len(page) < PAGE_ROWS:
+                break
+        return rows
+
+    def add(self, name: str, number: int) -> int:
+        """Add to a counter and pass the number on; only on the I/O thread, where nobody interferes."""
+        self.counts[name] += number
+        return number
+
+
+class Filters:
+    """The conditions of a query, from fragments of SQL with `{value}` and `{micros}` in them.
+
+    Parameters
+    ----------
+    fragments : mapping of str to str
+        Statements of a file; those called `filter_...` are meant.
+    values : iterable
+        The parameters that come before.
+    """
+
+    def __init__(self, fragments: Mapping[str, str], values: Iterable[Any]) -> None:
+        self._fragments = fragments
+        self._conditions: list[str] = []
+        self.values = list(values)
+        self.possible = True
+
+    @property
+    def conditions(self) -> str:
+        """All of them."""
+        return " ".join(self._conditions)
+
+    def add(self, name: str, given: Any, read: Callable[[Any], Any]) -> None:
+        """Add the condition of a name, unless None is given. What is read as None is a value that no row can have."""
+        if given is None:
+            return
+        value = read(given)
+        self.possible &= value is not None
+        self.values.append(value)
+        self._conditions.append(self._fragments[f"filter_{name}"].format(value=f"${len(self.values)}"))
+
+    def add_times(self, from_ns: int | None, to_ns: int | None) -> None:
+        """Add conditions on the time, in microseconds for the index and in nanoseconds for exactness."""
+        for name, given in (("from", from_ns), ("to", to_ns)):
+            if given is not None:
+                number = whole(f"{name}_ns", given, -MAX_NS - 1, MAX_NS)
+                self.values += (number, timestamp_us(number))
+                last = len(self.values)
+                condition = self._fragments[f"filter_{name}"].format(value=f"${last - 1}", micros=f"${last}")
+                self._conditions.append(condition)
+
+
+def page_limit(limit: Any) -> int:
+    """Read the rows that a page may have."""
+    return whole("limit", limit, 1, MAX_LIMIT)
+
+
+def known_symbol(symbol: Any, names: Names) -> str | None:
+    """Read a symbol or an instrument's number; None for one that nothing can have."""
+    found = symbol_of(symbol, names)
+    return found if found is not None and 1 <= len(found) <= 255 and found.isprintable() else None
