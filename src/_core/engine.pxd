@@ -17,8 +17,10 @@ cdef class EngineCore:
     cdef bint busy
     cdef list all_books            # Book by index
     cdef readonly Names names      # lent to the stores
-    cdef readonly InMemoryOrderStore order_store  # or None
-    cdef readonly InMemoryTradeStore trade_store  # or None
+    cdef InMemoryOrderStore order_memory  # written within each call, or None
+    cdef InMemoryTradeStore trade_memory
+    cdef readonly object order_store      # as given: `order_memory` itself, or a store that may have it as its first layer
+    cdef readonly object trade_store
     cdef object __weakref__
 
     cdef int enter(self) except -1

@@ -5,14 +5,13 @@ from numpy.typing import NDArray
 from pyengine._core.batch import EventBuffer
 from pyengine._core.book import Book
 from pyengine._core.names import Names
-from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import OrderView, Result
-from pyengine._core.trade_store import InMemoryTradeStore
 from typing_extensions import disjoint_base
 
 from pyengine.commands import Commands
 from pyengine.instrument import Instrument
 from pyengine.records import Records
+from pyengine.stores.interfaces import OrderStore, TradeStore
 
 @disjoint_base
 class EngineCore:
@@ -23,8 +22,8 @@ class EngineCore:
         capacity: SupportsIndex = 0,
         self_trade: SupportsIndex = 1,
         publish_wait_s: float = 1.0,
-        order_store: InMemoryOrderStore | None = None,
-        trade_store: InMemoryTradeStore | None = None,
+        order_store: OrderStore | None = None,
+        trade_store: TradeStore | None = None,
         **kwargs: object,
     ) -> Self: ...
     @property
@@ -32,9 +31,9 @@ class EngineCore:
     @property
     def names(self) -> Names: ...
     @property
-    def order_store(self) -> InMemoryOrderStore | None: ...
+    def order_store(self) -> OrderStore | None: ...
     @property
-    def trade_store(self) -> InMemoryTradeStore | None: ...
+    def trade_store(self) -> TradeStore | None: ...
     @property
     def books(self) -> tuple[Book, ...]: ...
     @property

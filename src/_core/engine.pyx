@@ -81,31 +81,31 @@ cdef class EngineCore:
             PyThread_free_lock(self.lock)
 
     cdef int attach_stores(self, object order_store, object trade_store) except -1:
-        """Let the L1 stores follow the events on the engine's own thread."""
-        if order_store is not None:
-            if not isinstance(order_store, InMemoryOrderStore):
-                raise FieldTypeError("order_store", order_store, "an InMemoryOrderStore")
-            order_store.attach_names(self.names)
-            self.order_store = order_store
+        """Let L1 follow the events on the engine's own thread: the store itself, or the `memory_layer` of one with layers."""
+        self.order_store = order_store
+        self.trade_store = trade_store
+        orders = order_store if isinstance(order_store, InMemoryOrderStore) else getattr(order_store, "memory_layer", None)
+        trades = trade_store if isinstance(trade_store, InMemoryTradeStore) else getattr(trade_store, "memory_layer", None)
+        if isinstance(orders, InMemoryOrderStore):
+            orders.attach_names(self.names)
+            self.order_memory = orders
             self.state.collector.order_sink = <Sink>order_store_apply
-            self.state.collector.order_target = &self.order_store.state
-        if trade_store is not None:
-            if not isinstance(trade_store, InMemoryTradeStore):
-                raise FieldTypeError("trade_store", trade_store, "an InMemoryTradeStore")
-            trade_store.attach_names(self.names)
-            self.trade_store = trade_store
+            self.state.collector.order_target = &self.order_memory.state
+        if isinstance(trades, InMemoryTradeStore):
+            trades.attach_names(self.names)
+            self.trade_memory = trades
             self.state.collector.trade_sink = <Sink>trade_store_apply
-            self.state.collector.trade_target = &self.trade_store.ring
+            self.state.collector.trade_target = &self.trade_memory.ring
         return 0
 
     cdef int stores_ready(self, uint64_t orders) except -1:
         """See that the stores can take what a command may bring, before it changes anything."""
         cdef int code
-        if self.order_store is not None:
-            code = order_store_reserve(&self.order_store.state, orders)
+        if self.order_memory is not None:
+            code = order_store_reserve(&self.order_memory.state, orders)
             if code != STORE_OK:
                 store_raise(code)
-        if self.trade_store is not None and self.trade_store.ring.closed:
+        if self.trade_memory is not None and self.trade_memory.ring.closed:
             raise StoreClosed("the engine's trade store is closed")
         return 0
 
@@ -454,7 +454,7 @@ cdef class EngineCore:
         cdef Event* block = NULL
         cdef uint8_t* status
         cdef bint alone
-        cdef OrderStoreState* order_state = NULL if self.order_store is None else &self.order_store.state
+        cdef OrderStoreState* order_state = NULL if self.order_memory is None else &self.order_memory.state
         cdef uint8_t[::1] statuses
         self.enter()
         table = CommandTable(commands)

@@ -33,7 +33,7 @@ ctypedef struct OrderNode:         # 128 bytes, two cache lines
     uint32_t next
     uint32_t user_list             # head of the user's list; 0 for an anonymous order
     uint32_t side_list             # head of the side's list; 0 unless open
-    uint64_t unused
+    uint64_t round                 # number of the last `apply_changes` that touched the order
 
 ctypedef struct ListHead:          # 32 bytes
     uint64_t key                   # see `user_key` and `side_key`
@@ -61,6 +61,13 @@ ctypedef struct OrderStoreState:
     uint64_t open_count
     uint64_t keep_finished         # the queue is cut to this length after each change
     uint64_t unmatched             # events for orders that weren't here, or whose sizes disagreed
+    uint64_t round                 # number of the `apply_changes` that runs now, or ran last
+    uint64_t hits                  # answers to `get`
+    uint64_t misses
+    uint64_t written               # records put
+    uint64_t applied               # events that engines brought
+    uint64_t cut                   # finished orders that were forgotten to save memory
+    uint64_t cleared               # orders that `clear` forgot
     uint32_t lock
     bint closed
 
@@ -115,13 +122,14 @@ cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_fin
 cdef void order_state_free(OrderStoreState* s) noexcept nogil
 cdef int order_state_clear(OrderStoreState* s) noexcept nogil
 cdef int order_state_reserve(OrderStoreState* s, uint64_t orders) noexcept nogil
-cdef int order_state_get(const OrderStoreState* s, uint64_t order_id, OrderRecord* found) noexcept nogil
+cdef int order_state_get(OrderStoreState* s, uint64_t order_id, OrderRecord* found) noexcept nogil
 cdef int order_state_put(OrderStoreState* s, const OrderRecord* record, bint must_exist) noexcept nogil
 cdef int order_state_put_rows(OrderStoreState* s, const OrderRecord* rows, size_t n, size_t* stored) noexcept nogil
 cdef int order_state_remove(OrderStoreState* s, uint64_t order_id) noexcept nogil
 cdef uint64_t order_state_cut(OrderStoreState* s, uint64_t keep, bint by_age, int64_t older_than_ns) noexcept nogil
 
 cdef const char* order_event_fault(const Event* e) noexcept nogil
+cdef int apply_events(OrderStoreState* s, const Event* events, size_t n) noexcept nogil
 cdef int order_store_reserve(OrderStoreState* s, size_t orders) noexcept nogil
 cdef int order_store_apply(OrderStoreState* s, const Event* events, size_t n) noexcept nogil
 cdef int order_store_apply_rows(OrderStoreState* s, const Event* events, size_t n, size_t accepted) noexcept nogil

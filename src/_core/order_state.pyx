@@ -68,6 +68,12 @@ cdef int order_state_clear(OrderStoreState* s) noexcept nogil:
     if order_state_init(&fresh, 0, s.keep_finished) != STORE_OK:
         return STORE_NO_MEMORY
     fresh.lock = s.lock            # held, and waited for
+    fresh.hits = s.hits
+    fresh.misses = s.misses
+    fresh.written = s.written
+    fresh.applied = s.applied
+    fresh.cut = s.cut
+    fresh.cleared = s.cleared + s.open_count + s.finished_count
     order_state_free(s)
     s[0] = fresh
     return STORE_OK
@@ -287,18 +293,21 @@ cdef void node_remove(OrderStoreState* s, uint32_t i) noexcept nogil:
 cdef inline void cut_queue(OrderStoreState* s) noexcept nogil:
     while pye_unlikely(s.finished_count > s.keep_finished):
         node_remove(s, s.finished_first)
+        s.cut += 1
 
 
 # What the store offers
 
-cdef int order_state_get(const OrderStoreState* s, uint64_t order_id, OrderRecord* found) noexcept nogil:
+cdef int order_state_get(OrderStoreState* s, uint64_t order_id, OrderRecord* found) noexcept nogil:
     """Copy an order. O(1) expected."""
     cdef uint32_t i
     if s.closed:
         return STORE_CLOSED
     i = node_find(s, order_id)
     if i == 0:
+        s.misses += 1
         return STORE_UNKNOWN
+    s.hits += 1
     found[0] = s.nodes[i].order
     return STORE_OK
 
@@ -319,6 +328,7 @@ cdef int order_state_put(OrderStoreState* s, const OrderRecord* record, bint mus
         node_insert(s, record)
     else:
         node_replace(s, i, record)
+    s.written += 1
     cut_queue(s)
     return STORE_OK
 
@@ -356,6 +366,7 @@ cdef uint64_t order_state_cut(OrderStoreState* s, uint64_t keep, bint by_age, in
     cdef uint64_t before = s.finished_count
     while s.finished_count > keep and (not by_age or s.nodes[s.finished_first].order.updated_ns < older_than_ns):
         node_remove(s, s.finished_first)
+    s.cut += before - s.finished_count
     return before - s.finished_count
 
 
@@ -485,6 +496,7 @@ cdef inline int apply_event(OrderStoreState* s, const Event* e) noexcept nogil:
 cdef int apply_events(OrderStoreState* s, const Event* events, size_t n) noexcept nogil:
     cdef int code = STORE_OK
     cdef size_t i
+    s.applied += n
     for i in range(n):
         if i + AHEAD < n:
             pye_prefetch_write(&s.ids.buckets[idtable_tag(events[i + AHEAD].order_id) & s.ids.mask])

@@ -1,7 +1,7 @@
 """The order store as an object; its C entry points are in `order_state.pxd`."""
 
 from pyengine._core.names cimport Names
-from pyengine._core.order cimport Order, OrderRecord
+from pyengine._core.order cimport OrderRecord
 from pyengine._core.order_query cimport OrderBlock
 from pyengine._core.order_state cimport OrderStoreState
 
@@ -11,7 +11,6 @@ cdef class InMemoryOrderStore:
     cdef readonly Names names      # owned reference: its own, or lent by an engine
     cdef bint lent
 
-    cdef int record_in(self, object order, OrderRecord* record) except -1
-    cdef object rows_from(self, object orders)
+    cdef int apply_to(self, object events, OrderBlock* changed) except? -1
     cdef int copy_user(self, object user, OrderBlock* block) except? -1
     cdef int copy_side(self, object side, object symbol, OrderBlock* block) except? -1

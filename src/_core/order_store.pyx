@@ -3,11 +3,10 @@
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free
-from libc.string cimport memcpy
 from pyengine._core.arguments cimport code_field, signed_field, unsigned_field
 from pyengine._core.lock cimport pye_lock, pye_try_lock, pye_unlock
-from pyengine._core.order cimport order_expectation, order_from_record
+from pyengine._core.order cimport Order, order_expectation
+from pyengine._core.order_changes cimport order_store_changes
 from pyengine._core.order_query cimport (
     order_copy_all, order_copy_side, order_copy_user, order_events_fault, order_rows_fault, order_store_fault,
 )
@@ -15,8 +14,9 @@ from pyengine._core.order_state cimport (
     STORE_CLOSED, STORE_OK, STORE_STALE, STORE_UNKNOWN, order_state_clear, order_state_cut, order_state_free, order_state_get,
     order_state_init, order_state_put, order_state_put_rows, order_state_remove, order_store_apply_rows,
 )
+from pyengine._core.record_arrays cimport order_block_array, order_block_objects, order_record_in, order_records_in
 from pyengine._core.records cimport BUY, SELL, Event
-from pyengine._core.store_shell cimport instrument_in, rows_of, store_raise, user_in
+from pyengine._core.store_shell cimport rows_of, store_raise
 from pyengine.errors import FieldError, FieldTypeError, InvariantError
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import EVENT_DTYPE
@@ -64,36 +64,6 @@ cdef inline int locked_remove(OrderStoreState* s, uint64_t order_id) noexcept:
         code = order_state_remove(s, order_id)
         pye_unlock(&s.lock)
     return code
-
-
-cdef list objects_of(OrderBlock* block, int code, Names names):
-    """Make objects of an answer and free it."""
-    cdef size_t i
-    cdef list orders = []
-    try:
-        if code != STORE_OK:
-            store_raise(code)
-        for i in range(block.count):
-            orders.append(order_from_record(&block.rows[i], names))
-        return orders
-    finally:
-        free(block.rows)
-
-
-cdef object array_of(OrderBlock* block, int code):
-    """Make an array of an answer and free it."""
-    cdef Py_buffer buffer
-    try:
-        if code != STORE_OK:
-            store_raise(code)
-        array = np.empty(block.count, ORDER_RECORD_DTYPE)
-        if block.count != 0:
-            PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
-            memcpy(buffer.buf, block.rows, block.count * sizeof(OrderRecord))
-            PyBuffer_Release(&buffer)
-        return array
-    finally:
-        free(block.rows)
 
 
 @cython.final
@@ -179,7 +149,7 @@ cdef class InMemoryOrderStore:
         if type(order) is Order and (<Order>order).names is self.names:
             code = locked_put(&self.state, &(<Order>order).record, False)
         else:
-            self.record_in(order, &record)
+            order_record_in(order, self.names, self.lent, &record)
             code = locked_put(&self.state, &record, False)
         if code > STORE_STALE:
             store_raise(code)
@@ -201,7 +171,7 @@ cdef class InMemoryOrderStore:
         """
         cdef OrderRecord record
         cdef int code
-        self.record_in(order, &record)
+        order_record_in(order, self.names, self.lent, &record)
         code = locked_put(&self.state, &record, True)
         if code > STORE_UNKNOWN:
             store_raise(code)
@@ -225,6 +195,26 @@ cdef class InMemoryOrderStore:
         if code > STORE_UNKNOWN:
             store_raise(code)
         return code == STORE_OK
+
+    def remove_batch(self, order_ids):
+        """Forget many orders and return how many there were. The ids are an array of integers or an iterable. O(n)."""
+        cdef const uint64_t[::1] ids
+        cdef size_t i, removed = 0
+        cdef int code = STORE_OK
+        if not (isinstance(order_ids, np.ndarray) and order_ids.dtype == np.uint64):
+            order_ids = np.array([unsigned_field("order_ids", each) for each in order_ids], np.uint64)
+        ids = np.ascontiguousarray(order_ids)
+        with nogil:
+            pye_lock(&self.state.lock)
+            for i in range(<size_t>ids.shape[0]):
+                code = order_state_remove(&self.state, ids[i])
+                removed += code == STORE_OK
+            if self.state.closed:
+                code = STORE_CLOSED
+            pye_unlock(&self.state.lock)
+        if code > STORE_UNKNOWN:
+            store_raise(code)
+        return removed
 
     def save_batch(self, orders):
         """
@@ -254,7 +244,7 @@ cdef class InMemoryOrderStore:
         if isinstance(orders, np.ndarray):
             rows = rows_of("orders", orders, ORDER_RECORD_DTYPE)
         else:
-            rows = self.rows_from(orders)
+            rows = order_records_in(orders, self.names, self.lent)
         n = len(rows)
         if n == 0:
             return 0
@@ -293,27 +283,30 @@ cdef class InMemoryOrderStore:
         MemoryError
             If there isn't enough memory; nothing was applied.
         """
-        cdef Py_buffer buffer
-        cdef size_t n, at = 0, new = 0
-        cdef int code = STORE_OK
-        cdef const char* fault
-        rows = rows_of("events", events, EVENT_DTYPE)
-        n = len(rows)
-        if n == 0:
-            return
-        PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
-        try:
-            with nogil:
-                fault = order_events_fault(<const Event*>buffer.buf, n, &at, &new)
-                if fault == NULL:
-                    code = order_store_apply_rows(&self.state, <const Event*>buffer.buf, n, new)
-        finally:
-            PyBuffer_Release(&buffer)
-        if fault != NULL:
-            field = fault.decode()
-            raise FieldError(f"events[{at}].{field}", rows[at][field].item(), "as an engine writes it")
+        cdef int code = self.apply_to(events, NULL)
         if code != STORE_OK:
             store_raise(code)
+
+    def apply_changes(self, events):
+        """
+        Do what `apply` does, and return the orders that the events are about, each once, as they are afterwards. O(n).
+
+        Returns
+        -------
+        array of ORDER_RECORD_DTYPE
+            In order of first mention. An order that isn't held any more, because `keep_finished` is small, is left out.
+
+        Raises
+        ------
+        FieldTypeError, FieldError, MemoryError
+            As `apply` does.
+        """
+        cdef OrderBlock block
+        cdef int code
+        block.rows = NULL
+        block.count = 0
+        code = self.apply_to(events, &block)
+        return order_block_array(&block, code)
 
     def get_all(self):
         """Return every order, by id. O(most orders ever held)."""
@@ -321,7 +314,7 @@ cdef class InMemoryOrderStore:
         cdef int code
         with nogil:
             code = order_copy_all(&self.state, &block)
-        return objects_of(&block, code, self.names)
+        return order_block_objects(&block, code, self.names)
 
     def get_all_array(self):
         """Return every order, by id, as an array of ORDER_RECORD_DTYPE. O(most orders ever held)."""
@@ -329,19 +322,19 @@ cdef class InMemoryOrderStore:
         cdef int code
         with nogil:
             code = order_copy_all(&self.state, &block)
-        return array_of(&block, code)
+        return order_block_array(&block, code)
 
     def get_by_user(self, user):
         """Return the orders of a user, open and finished, by id. The user is a name or a number. O(answer)."""
         cdef OrderBlock block
         cdef int code = self.copy_user(user, &block)
-        return objects_of(&block, code, self.names)
+        return order_block_objects(&block, code, self.names)
 
     def get_by_user_array(self, user):
         """Return the orders of a user, by id, as an array of ORDER_RECORD_DTYPE. O(answer)."""
         cdef OrderBlock block
         cdef int code = self.copy_user(user, &block)
-        return array_of(&block, code)
+        return order_block_array(&block, code)
 
     def get_by_side(self, side, symbol=None):
         """
@@ -359,13 +352,13 @@ cdef class InMemoryOrderStore:
         """
         cdef OrderBlock block
         cdef int code = self.copy_side(side, symbol, &block)
-        return objects_of(&block, code, self.names)
+        return order_block_objects(&block, code, self.names)
 
     def get_by_side_array(self, side, symbol=None):
         """Return the open orders of a side in price-time order, as an array of ORDER_RECORD_DTYPE. O(answer)."""
         cdef OrderBlock block
         cdef int code = self.copy_side(side, symbol, &block)
-        return array_of(&block, code)
+        return order_block_array(&block, code)
 
     def remove_finished(self, *, keep=None, older_than_ns=None):
         """
@@ -459,6 +452,37 @@ cdef class InMemoryOrderStore:
         self.names = names
         self.lent = True
 
+    def flush(self, layers=None, timeout_s=5.0):
+        """Return at once: what was saved is as safe as memory makes it."""
+        from pyengine.stores.interfaces import Flushed
+        if self.state.closed:
+            store_raise(STORE_CLOSED)
+        return Flushed((self.name,))
+
+    def stats(self):
+        """Return what the store has counted. O(1)."""
+        from pyengine.stores.interfaces import StoreStats
+        counts = {
+            "hits": self.state.hits, "misses": self.state.misses, "written": self.state.written, "events": self.state.applied,
+            "unmatched_events": self.state.unmatched, "cut": self.state.cut,
+        }
+        return StoreStats(self.name, counts, {"open": self.open_count, "finished": self.finished_count})
+
+    @property
+    def name(self):
+        """What the store is called in statistics and messages."""
+        return "memory"
+
+    @property
+    def complete(self):
+        """Whether the store holds all it was ever given and not told to remove: no finished order was cut, nothing cleared."""
+        return self.state.cut == 0 and self.state.cleared == 0
+
+    @property
+    def complete_for_open(self):
+        """Whether the store holds all open orders it was ever given and not told to remove: nothing was cleared."""
+        return self.state.cleared == 0
+
     @property
     def count(self):
         """Number of orders, open and finished."""
@@ -508,47 +532,30 @@ cdef class InMemoryOrderStore:
             return "<InMemoryOrderStore, closed>"
         return f"<InMemoryOrderStore of {self.open_count} open and {self.finished_count} finished orders>"
 
-    cdef int record_in(self, object order, OrderRecord* record) except -1:
-        """Copy an order's record, with its user and instrument numbered as in this store."""
-        cdef object user = None, instrument = None, names
-        if type(order) is not Order:
-            raise FieldTypeError("order", order, "an Order")
-        record[0] = (<Order>order).record
-        names = (<Order>order).names
-        if names is None or names is self.names:
-            return 0
-        if type(names) is tuple:
-            user = (<tuple>names)[0]
-            instrument = (<tuple>names)[1]
-        else:
-            user = (<Names>names).user_at(record.user)
-            instrument = (<Names>names).instrument_at(record.instrument)
-        if user is not None:
-            record.user = user_in(self.names, user, self.lent)
-        if instrument is not None:
-            record.instrument = instrument_in(self.names, instrument, self.lent)
-        return 0
-
-    cdef object rows_from(self, object orders):
-        """Make an array of the records of Order objects."""
+    cdef int apply_to(self, object events, OrderBlock* changed) except? -1:
+        """Apply events and, unless `changed` is NULL, copy the orders they are about."""
         cdef Py_buffer buffer
-        cdef size_t i = 0
-        try:
-            each = iter(orders)
-        except TypeError:
-            raise FieldTypeError("orders", orders, "an array of ORDER_RECORD_DTYPE or an iterable of Order") from None
-        listed = list(each)
-        rows = np.empty(len(listed), ORDER_RECORD_DTYPE)
-        if not listed:
-            return rows
+        cdef size_t n, at = 0, new = 0
+        cdef int code = STORE_OK
+        cdef const char* fault
+        rows = rows_of("events", events, EVENT_DTYPE)
+        n = len(rows)
+        if n == 0:
+            return STORE_OK
         PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
         try:
-            for order in listed:
-                self.record_in(order, &(<OrderRecord*>buffer.buf)[i])
-                i += 1
+            with nogil:
+                fault = order_events_fault(<const Event*>buffer.buf, n, &at, &new)
+                if fault == NULL and changed == NULL:
+                    code = order_store_apply_rows(&self.state, <const Event*>buffer.buf, n, new)
+                elif fault == NULL:
+                    code = order_store_changes(&self.state, <const Event*>buffer.buf, n, new, changed)
         finally:
             PyBuffer_Release(&buffer)
-        return rows
+        if fault != NULL:
+            field = fault.decode()
+            raise FieldError(f"events[{at}].{field}", rows[at][field].item(), "as an engine writes it")
+        return code
 
     cdef int copy_user(self, object user, OrderBlock* block) except? -1:
         cdef int64_t number = self.names.user_number(user, False)

@@ -1,7 +1,6 @@
 """The trade store as an object; its C entry points are in `trade_ring.pxd`."""
 
 from pyengine._core.names cimport Names
-from pyengine._core.records cimport Event
 from pyengine._core.trade_ring cimport TradeBlock, TradeRing
 
 
@@ -10,7 +9,5 @@ cdef class InMemoryTradeStore:
     cdef readonly Names names      # owned reference: its own, or lent by an engine
     cdef bint lent
 
-    cdef int record_in(self, object trade, Event* record) except -1
-    cdef object rows_from(self, object trades)
     cdef int copy_recent(self, object limit, TradeBlock* block) except -1
     cdef object edge_id(self, bint newest)

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import TracebackType
 from typing import Self, SupportsIndex, final
 
@@ -6,6 +6,7 @@ from pyengine._core.names import Names
 from pyengine._core.trade import Trade
 
 from pyengine.records import Records
+from pyengine.stores.interfaces import Flushed, StoreStats
 
 @final
 class InMemoryTradeStore:
@@ -23,6 +24,10 @@ class InMemoryTradeStore:
     def close(self) -> None: ...
     def check(self) -> None: ...
     def attach_names(self, names: Names) -> None: ...
+    def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed: ...
+    def stats(self) -> StoreStats: ...
+    @property
+    def name(self) -> str: ...
     @property
     def capacity(self) -> int: ...
     @property

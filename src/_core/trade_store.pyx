@@ -8,9 +8,10 @@ from libc.string cimport memcpy
 from pyengine._core.arguments cimport signed_field, unsigned_field
 from pyengine._core.lock cimport pye_lock, pye_try_lock, pye_unlock
 from pyengine._core.order_state cimport STORE_CLOSED, STORE_OK, STORE_STALE, STORE_UNKNOWN
+from pyengine._core.record_arrays cimport trade_record_in, trade_records_in
 from pyengine._core.records cimport Event
-from pyengine._core.store_shell cimport instrument_in, rows_of, store_raise
-from pyengine._core.trade cimport Trade, trade_from_event
+from pyengine._core.store_shell cimport rows_of, store_raise, trade_expectation
+from pyengine._core.trade cimport trade_from_event
 from pyengine._core.trade_ring cimport (
     ring_slot, trade_record_fault, trade_ring_complete_for, trade_ring_free, trade_ring_get, trade_ring_init,
     trade_ring_put, trade_store_apply_rows, trade_store_copy, trade_store_fault, trade_store_put_rows,
@@ -18,9 +19,6 @@ from pyengine._core.trade_ring cimport (
 from pyengine.errors import FieldError, FieldTypeError, InvariantError
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE
 import numpy as np
-
-
-cdef dict expectations = {"kind": "3 (TRADE)", "side": "1 (BUY) or 2 (SELL)", "trade_id": "at least 1", "qty_lots": "at least 1"}
 
 
 cdef inline int locked_put(TradeRing* r, const Event* trade) noexcept:
@@ -120,7 +118,7 @@ cdef class InMemoryTradeStore:
         """
         cdef Event record
         cdef int code
-        self.record_in(trade, &record)
+        trade_record_in(trade, self.names, self.lent, &record)
         code = locked_put(&self.ring, &record)
         if code > STORE_STALE:
             store_raise(code)
@@ -154,7 +152,7 @@ cdef class InMemoryTradeStore:
         if isinstance(trades, np.ndarray):
             rows = rows_of("trades", trades, TRADE_DTYPE)
         else:
-            rows = self.rows_from(trades)
+            rows = trade_records_in(trades, self.names, self.lent)
         n = len(rows)
         if n == 0:
             return 0
@@ -171,7 +169,7 @@ cdef class InMemoryTradeStore:
             PyBuffer_Release(&buffer)
         if fault != NULL:
             field = fault.decode()
-            raise FieldError(f"trades[{at}].{field}", rows[at][field].item(), expectations[field])
+            raise FieldError(f"trades[{at}].{field}", rows[at][field].item(), trade_expectation(field))
         if code != STORE_OK:
             store_raise(code)
         return stored
@@ -206,7 +204,7 @@ cdef class InMemoryTradeStore:
             PyBuffer_Release(&buffer)
         if fault != NULL:
             field = fault.decode()
-            raise FieldError(f"events[{at}].{field}", rows.view(TRADE_DTYPE)[at][field].item(), expectations[field])
+            raise FieldError(f"events[{at}].{field}", rows.view(TRADE_DTYPE)[at][field].item(), trade_expectation(field))
         if code != STORE_OK:
             store_raise(code)
 
@@ -321,6 +319,24 @@ cdef class InMemoryTradeStore:
         self.names = names
         self.lent = True
 
+    def flush(self, layers=None, timeout_s=5.0):
+        """Return at once: what was saved is as safe as memory makes it."""
+        from pyengine.stores.interfaces import Flushed
+        if self.ring.closed:
+            store_raise(STORE_CLOSED)
+        return Flushed((self.name,))
+
+    def stats(self):
+        """Return what the store has counted. O(1)."""
+        from pyengine.stores.interfaces import StoreStats
+        counts = {"written": self.total, "dropped": self.dropped}
+        return StoreStats(self.name, counts, {"trades": self.ring.held, "capacity": self.ring.capacity})
+
+    @property
+    def name(self):
+        """What the store is called in statistics and messages."""
+        return "memory"
+
     @property
     def capacity(self):
         """Number of trades kept."""
@@ -375,38 +391,6 @@ cdef class InMemoryTradeStore:
         if self.ring.closed:
             return "<InMemoryTradeStore, closed>"
         return f"<InMemoryTradeStore of {self.count} trades, {self.total} taken in, room for {self.capacity}>"
-
-    cdef int record_in(self, object trade, Event* record) except -1:
-        """Copy a trade's record, with its instrument numbered as in this store."""
-        cdef object instrument
-        if type(trade) is not Trade:
-            raise FieldTypeError("trade", trade, "a Trade")
-        record[0] = (<Trade>trade).event
-        instrument = (<Trade>trade).instrument
-        if instrument is not None and self.names.instrument_at(record.instrument) is not instrument:
-            record.instrument = instrument_in(self.names, instrument, self.lent)
-        return 0
-
-    cdef object rows_from(self, object trades):
-        """Make an array of the records of Trade objects."""
-        cdef Py_buffer buffer
-        cdef size_t i = 0
-        try:
-            each = iter(trades)
-        except TypeError:
-            raise FieldTypeError("trades", trades, "an array of TRADE_DTYPE or an iterable of Trade") from None
-        listed = list(each)
-        rows = np.empty(len(listed), TRADE_DTYPE)
-        if not listed:
-            return rows
-        PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
-        try:
-            for trade in listed:
-                self.record_in(trade, &(<Event*>buffer.buf)[i])
-                i += 1
-        finally:
-            PyBuffer_Release(&buffer)
-        return rows
 
     cdef int copy_recent(self, object limit, TradeBlock* block) except -1:
         cdef uint64_t wanted = unsigned_field("limit", limit)

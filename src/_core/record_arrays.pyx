@@ -1,0 +1,190 @@
+"""Records out of objects and arrays, checked, and back: what every store does with what it is given, and its answers."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport free
+from libc.string cimport memcpy
+from pyengine._core.names cimport Names
+from pyengine._core.order cimport Order, OrderRecord, order_expectation, order_from_record
+from pyengine._core.order_query cimport OrderBlock, order_rows_fault
+from pyengine._core.order_state cimport STORE_OK
+from pyengine._core.records cimport Event
+from pyengine._core.store_shell cimport instrument_in, rows_of, store_raise, trade_expectation, user_in
+from pyengine._core.trade cimport Trade
+from pyengine._core.trade_ring cimport trade_record_fault
+from pyengine.errors import FieldError, FieldTypeError
+from pyengine.order_records import ORDER_RECORD_DTYPE
+from pyengine.records import TRADE_DTYPE
+import numpy as np
+
+
+cdef int order_record_in(object order, Names names, bint lent, OrderRecord* record) except -1:
+    """Copy an order's record, with its user and instrument numbered as in `names`; lent names are never added to."""
+    cdef object user = None, instrument = None, known
+    if type(order) is not Order:
+        raise FieldTypeError("order", order, "an Order")
+    record[0] = (<Order>order).record
+    known = (<Order>order).names
+    if known is None or known is names:
+        return 0
+    if type(known) is tuple:
+        user = (<tuple>known)[0]
+        instrument = (<tuple>known)[1]
+    else:
+        user = (<Names>known).user_at(record.user)
+        instrument = (<Names>known).instrument_at(record.instrument)
+    if user is not None:
+        record.user = user_in(names, user, lent)
+    if instrument is not None:
+        record.instrument = instrument_in(names, instrument, lent)
+    return 0
+
+
+cdef int trade_record_in(object trade, Names names, bint lent, Event* record) except -1:
+    """Copy a trade's record, with its instrument numbered as in `names`; lent names are never added to."""
+    cdef object instrument
+    if type(trade) is not Trade:
+        raise FieldTypeError("trade", trade, "a Trade")
+    record[0] = (<Trade>trade).event
+    instrument = (<Trade>trade).instrument
+    if instrument is not None and names.instrument_at(record.instrument) is not instrument:
+        record.instrument = instrument_in(names, instrument, lent)
+    return 0
+
+
+cdef list listed(str field, object objects, str expectation):
+    try:
+        return list(objects)
+    except TypeError:
+        if hasattr(objects, "__iter__"):
+            raise
+        raise FieldTypeError(field, objects, expectation) from None
+
+
+cdef object order_records_in(object orders, Names names, bint lent):
+    """Make an array of the records of Order objects."""
+    cdef Py_buffer buffer
+    cdef size_t i = 0
+    cdef list objects = listed("orders", orders, "an array of ORDER_RECORD_DTYPE or an iterable of Order")
+    rows = np.empty(len(objects), ORDER_RECORD_DTYPE)
+    if not objects:
+        return rows
+    PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
+    try:
+        for order in objects:
+            order_record_in(order, names, lent, &(<OrderRecord*>buffer.buf)[i])
+            i += 1
+    finally:
+        PyBuffer_Release(&buffer)
+    return rows
+
+
+cdef object trade_records_in(object trades, Names names, bint lent):
+    """Make an array of the records of Trade objects."""
+    cdef Py_buffer buffer
+    cdef size_t i = 0
+    cdef list objects = listed("trades", trades, "an array of TRADE_DTYPE or an iterable of Trade")
+    rows = np.empty(len(objects), TRADE_DTYPE)
+    if not objects:
+        return rows
+    PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
+    try:
+        for trade in objects:
+            trade_record_in(trade, names, lent, &(<Event*>buffer.buf)[i])
+            i += 1
+    finally:
+        PyBuffer_Release(&buffer)
+    return rows
+
+
+cdef list order_block_objects(OrderBlock* block, int code, Names names):
+    """Make objects of an answer and free it."""
+    cdef size_t i
+    cdef list orders = []
+    try:
+        if code != STORE_OK:
+            store_raise(code)
+        for i in range(block.count):
+            orders.append(order_from_record(&block.rows[i], names))
+        return orders
+    finally:
+        free(block.rows)
+
+
+cdef object order_block_array(OrderBlock* block, int code):
+    """Make an array of an answer and free it."""
+    cdef Py_buffer buffer
+    try:
+        if code != STORE_OK:
+            store_raise(code)
+        array = np.empty(block.count, ORDER_RECORD_DTYPE)
+        if block.count != 0:
+            PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+            memcpy(buffer.buf, block.rows, block.count * sizeof(OrderRecord))
+            PyBuffer_Release(&buffer)
+        return array
+    finally:
+        free(block.rows)
+
+
+def order_array(orders, Names names not None, *, bint lent=False):
+    """
+    Return orders as an array of ORDER_RECORD_DTYPE, in the numbers of `names`. O(n).
+
+    Parameters
+    ----------
+    orders : array of ORDER_RECORD_DTYPE, or iterable of Order
+        An array is checked and comes back as it is; its users and instruments must be numbers of `names` already.
+    names : Names
+    lent : bool
+        Whether a user or an instrument that `names` doesn't know is refused rather than added.
+
+    Raises
+    ------
+    FieldTypeError
+        If it is neither; FieldError names the first row that is no order, and its field.
+    """
+    cdef Py_buffer buffer
+    cdef size_t n, at = 0
+    cdef const char* fault
+    if not isinstance(orders, np.ndarray):
+        return order_records_in(orders, names, lent)
+    rows = rows_of("orders", orders, ORDER_RECORD_DTYPE)
+    n = len(rows)
+    if n == 0:
+        return rows
+    PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
+    try:
+        with nogil:
+            fault = order_rows_fault(<const OrderRecord*>buffer.buf, n, &at)
+    finally:
+        PyBuffer_Release(&buffer)
+    if fault != NULL:
+        field = fault.decode()
+        raise FieldError(f"orders[{at}].{field}", rows[at][field].item(), order_expectation(field))
+    return rows
+
+
+def trade_array(trades, Names names not None, *, bint lent=False):
+    """Return trades as an array of TRADE_DTYPE, in the numbers of `names`; otherwise as `order_array`. O(n)."""
+    cdef Py_buffer buffer
+    cdef size_t n, at = 0
+    cdef const char* fault = NULL
+    if not isinstance(trades, np.ndarray):
+        return trade_records_in(trades, names, lent)
+    rows = rows_of("trades", trades, TRADE_DTYPE)
+    n = len(rows)
+    if n == 0:
+        return rows
+    PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
+    try:
+        with nogil:
+            for at in range(n):
+                fault = trade_record_fault(&(<const Event*>buffer.buf)[at])
+                if fault != NULL:
+                    break
+    finally:
+        PyBuffer_Release(&buffer)
+    if fault != NULL:
+        field = fault.decode()
+        raise FieldError(f"trades[{at}].{field}", rows[at][field].item(), trade_expectation(field))
+    return rows
