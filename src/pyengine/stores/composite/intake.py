@@ -1,0 +1,190 @@
+"""The way in: records go to memory and into the ring in one turn, and what became of them is told afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Literal
+
+from pyengine.errors import FieldError
+from pyengine.records import Records
+from pyengine.store_errors import StoreFull, StoreUnavailable
+from pyengine.stores.composite.layer import Layer
+from pyengine.stores.composite.receipt import Receipt
+from pyengine.stores.composite.ring import SAVE, RecordRing
+
+Wait = Literal["memory", "all"] | Collection[str]
+"""What a write waits for: "memory", "all" layers, or those of these names."""
+
+Accepted = tuple[int, int, int]
+"""How many records memory stored, and the first and the last position of all in the ring (0: none)."""
+
+
+class Intake:
+    """Takes writes for a composite.
+
+    Parameters
+    ----------
+    ring : RecordRing
+    layers : tuple of Layer
+    memory_name : str
+        Of the layer that is written within the call; "" if there is none.
+    get_ready : callable
+        Called before each write, with the ring's lock; may refuse it by raising.
+    full_wait_s : float
+        How long a write waits for room.
+
+    Notes
+    -----
+    Thread-safety: any thread.
+    """
+
+    def __init__(
+        self,
+        ring: RecordRing,
+        layers: tuple[Layer, ...],
+        memory_name: str,
+        get_ready: Callable[[], object],
+        full_wait_s: float,
+    ) -> None:
+        self.times_full = 0
+        self._ring = ring
+        self._layers = layers
+        self._memory_name = memory_name
+        self._get_ready = get_ready
+        self._full_wait_s = full_wait_s
+        self._tripped: deque[Layer] = deque()
+
+    def accept(self, rows: Records, op: int, to_memory: Callable[[Records], int], patience_s: float | None = None) -> Accepted:
+        """Write records to memory and into the ring; wait for room for `patience_s` or as long as such writes do.
+
+        Raises
+        ------
+        StoreFull
+            A layer that is within reach didn't make room in time.
+        """
+        ring = self._ring
+        patience_s = self._full_wait_s if patience_s is None else patience_s
+        stored = first = last = 0
+        for start in range(0, len(rows), ring.capacity):
+            part = rows[start : start + ring.capacity] if len(rows) > ring.capacity else rows
+            with ring.lock:
+                self._get_ready()
+                if self._layers and not ring.make_room(len(part), time.monotonic() + patience_s, self._trip_stalled):
+                    self._get_ready()
+                    raise self._full(start, len(part))
+                stored += to_memory(part)
+                if self._layers:
+                    begin, last = ring.append(part, op)
+                    first = first or begin
+            if self._tripped:
+                self._say_tripped()
+        return stored, first, last
+
+    def accept_from_engine(self, rows: Records, to_memory: Callable[[Records], int] | None) -> None:
+        """Put records into the ring that come from an engine, which may have written memory itself.
+
+        Matching doesn't stop for a layer: one that hasn't made room in time loses the oldest, which is counted and logged.
+        """
+        ring = self._ring
+        for start in range(0, len(rows), ring.capacity):
+            part = rows[start : start + ring.capacity]
+            with ring.lock:
+                self._get_ready()
+                if not ring.make_room(len(part), time.monotonic() + self._full_wait_s, self._trip_stalled):
+                    for cursor in ring.cursors:
+                        if cursor.holds and ring.head + len(part) - cursor.taken > ring.capacity:
+                            ring.let_go(cursor)
+                            ring.hold(cursor)
+                    ring.make_room(len(part), time.monotonic())
+                if to_memory is not None:
+                    to_memory(part)
+                if self._layers:
+                    ring.append(part, SAVE)
+            if self._tripped:
+                self._say_tripped()
+
+    def _trip_stalled(self) -> None:
+        self._tripped.extend(layer for layer in self._layers if layer.cursor.holds and layer.trip_if_stalled())
+
+    def _say_tripped(self) -> None:
+        with suppress(IndexError):  # another thread may say it
+            while True:
+                self._tripped.popleft().say_stalled()
+
+    def _full(self, taken: int, wanted: int) -> StoreFull:
+        self.times_full += 1
+        ring = self._ring
+        late = [layer.name for layer in self._layers if ring.head + wanted - layer.cursor.taken > ring.capacity]
+        already = f" after rows 0 to {taken - 1} were taken; writing all again is safe" if taken else ""
+        return StoreFull(
+            f"the ring must have room for {wanted} records within {self._full_wait_s:g} s, was full{already}: "
+            f"{', '.join(late)} must catch up"
+        )
+
+    def layers_named(self, wait: Wait) -> tuple[Layer, ...]:
+        """Return the layers below memory that are meant by a `wait`."""
+        if wait == "memory":
+            return ()
+        if wait == "all":
+            return self._layers
+        wanted = {wait} if isinstance(wait, str) else set(wait)
+        known = [*filter(None, (self._memory_name,)), *(layer.name for layer in self._layers)]
+        if wanted - {*known, "memory"}:
+            raise FieldError("wait", sorted(wanted), f"'memory', 'all', or names of layers: {', '.join(known)}")
+        return tuple(layer for layer in self._layers if layer.name in wanted)
+
+    def receipt(self, accepted: Accepted, waited: tuple[Layer, ...], timeout_s: float) -> Receipt:
+        """Wait for layers, and say what became of a write in each. Nobody waits for a layer that is out of reach."""
+        deadline = time.monotonic() + timeout_s
+        last = accepted[2]
+        if not is_over(waited, last):
+            self._ring.wait_until(lambda: is_over(waited, last), timeout_s)
+        safe = [layer for layer in waited if layer.cursor.done >= last and store_flushed(layer, deadline - time.monotonic())]
+        return self.told(accepted, waited, safe)
+
+    def told(self, accepted: Accepted, waited: tuple[Layer, ...], safe: list[Layer]) -> Receipt:
+        """Say what became of a write; a layer that was waited for counts only if it is among `safe`."""
+        stored, first, last = accepted
+        durable = [self._memory_name] if self._memory_name else []
+        pending, refused = [], {}
+        for layer in self._layers:
+            error = _loss(layer, first, last)
+            if error is not None:
+                refused[layer.name] = error
+            elif layer in safe or (layer not in waited and layer.cursor.done >= last):
+                durable.append(layer.name)
+            else:
+                pending.append(layer.name)
+        return Receipt(stored, first, last, tuple(durable), tuple(pending), refused)
+
+
+def is_over(layers: tuple[Layer, ...], position: int) -> bool:
+    """Whether no layer is left to wait for: each has dealt with everything up to a position, or is out of reach."""
+    return all(layer.cursor.done >= position or not layer.breaker.closed for layer in layers)
+
+
+def store_flushed(layer: Layer, timeout_s: float) -> bool:
+    """Have a store make safe what it was given, in time; a store that writes at once has nothing to do."""
+    try:
+        flushing = layer.readers.submit(lambda: layer.store.flush(timeout_s=max(0.0, timeout_s)))
+        return bool(flushing.result(max(0.05, timeout_s)))
+    except TimeoutError:
+        return False
+    except Exception as error:  # noqa: BLE001  it isn't safe then
+        layer.failed(error)
+        return False
+
+
+def _loss(layer: Layer, first: int, last: int) -> Exception | None:
+    """Return why a layer will never have all records from `first` to `last`, or None."""
+    with layer.lock:
+        for position, error in layer.refused.items():
+            if first <= position <= last:
+                return error
+    for start, end in layer.ring.missed(layer.cursor):
+        if start <= last and end >= first:
+            return StoreUnavailable(f"{layer.name} was out of reach, and misses records {start} to {end}")
+    return None

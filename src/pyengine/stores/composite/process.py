@@ -1,0 +1,88 @@
+"""What composites do when their process forks or ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from pyengine._core.store_fork import hold, release
+
+EXIT_S = 5.0
+"""What all composites together may take to write what is left when the interpreter exits."""
+
+_composites: weakref.WeakSet[Any] = weakref.WeakSet()
+_writers: weakref.WeakSet[Any] = weakref.WeakSet()
+_finishers: weakref.WeakSet[Any] = weakref.WeakSet()
+_held: list[Any] = []
+_forking = threading.Lock()
+
+
+def watch(composite: Any) -> None:
+    """Look after a composite at a fork."""
+    _composites.add(composite)
+
+
+def remember(writer: Any) -> None:
+    """Look after a writer at the end of the process, whether or not its composite still exists."""
+    _writers.add(writer)
+
+
+def feed(finisher: Any) -> None:
+    """Look after what feeds composites: its `finish(timeout_s)` is called before theirs."""
+    _finishers.add(finisher)
+
+
+def go_first() -> None:
+    """Have what is left written before anything that was registered so far is ended at exit, such as a driver's thread."""
+    atexit.unregister(_at_exit)
+    atexit.register(_at_exit)
+
+
+def _before_fork() -> None:
+    # Nobody else may be in the middle of a write, or the child would find locks taken by threads that it hasn't got.
+    _forking.acquire()  # noqa: SIM115, RUF100  released after the fork
+    _held[:] = sorted(_composites, key=id)
+    for composite in _held:
+        composite._ring.lock.acquire()  # noqa: SLF001  the other half of the class
+        if composite.memory_layer is not None:
+            hold(composite.memory_layer)
+
+
+def _after_fork(end: Callable[[Any], object]) -> None:
+    for composite in _held:
+        if composite.memory_layer is not None:
+            release(composite.memory_layer)
+        end(composite)
+    _held.clear()
+
+
+def _in_parent() -> None:
+    _after_fork(lambda composite: composite._ring.lock.release())  # noqa: SLF001
+    _forking.release()
+
+
+def _in_child() -> None:
+    global _forking  # noqa: PLW0603  its owner's thread is this one, but a lock of the parent's stays suspect
+    _after_fork(lambda composite: composite._start_anew())  # noqa: SLF001
+    _writers.clear()
+    _forking = threading.Lock()
+
+
+def _at_exit() -> None:
+    deadline = time.monotonic() + EXIT_S
+    for finisher in list(_finishers):
+        finisher.finish(max(0.0, deadline - time.monotonic()))
+    writers = list(_writers)
+    for writer in writers:
+        writer.stop()
+    for writer in writers:
+        writer.join(max(0.0, deadline - time.monotonic()))
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+atexit.register(_at_exit)

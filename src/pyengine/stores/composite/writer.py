@@ -1,0 +1,239 @@
+"""The thread that brings a layer what comes through the ring, batch by batch, and tries again until it has it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyengine.records import Records
+from pyengine.stores.composite.cursor import Batch
+from pyengine.stores.composite.layer import REFUSALS, Layer
+from pyengine.stores.composite.ring import REMOVE
+
+_FIRST_RETRY_S = 0.01
+_LONGEST_RETRY_S = 1.0
+_IDLE_S = 60.0
+
+
+class LayerWriter(threading.Thread):
+    """A layer's writer. Ends when the ring closes and everything is written, or one last attempt has failed.
+
+    It refers to the layer and the ring, never to the composite, which can go without being closed.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(name=f"pyengine-{layer.name}-writer", daemon=True)
+        self._layer = layer
+        self._ring = layer.ring
+        self._missed_said = False
+
+    def stop(self) -> None:
+        """Have it write what is left, and end."""
+        self._ring.close()
+
+    def run(self) -> None:
+        """Write until the ring closes."""
+        layer, ring, cursor = self._layer, self._ring, self._layer.cursor
+        try:
+            while self._wait():
+                if not layer.greeted:
+                    self._attempt(lambda _: layer.greet(), ())
+                    layer.connected()
+                batch = ring.take(cursor, layer.options.batch)
+                self._say_missed()
+                self._heal()
+                if batch is not None:
+                    self._deliver(batch)
+                    ring.finish(cursor, batch.last)
+                self._backfill()
+        except _OutOfTimeError:
+            pass
+        finally:
+            ring.let_go(cursor)
+            lost = ring.give_up(cursor)
+        if lost:
+            layer.log.error("%s was closed without the last %d records", layer.name, lost)
+
+    def _wait(self) -> bool:
+        """Wait for something to do; False when there is nothing any more."""
+        layer, ring = self._layer, self._ring
+        if not layer.greeted:
+            return not ring.closing or ring.head != layer.cursor.done
+        if not layer.breaker.closed:
+            self._attempt(lambda _: layer.probe(), ())
+        idle = ring.head == layer.cursor.taken
+        if not ring.wait(layer.cursor, _IDLE_S):
+            return not ring.closing
+        if idle and layer.options.linger_s and not ring.hurried and not ring.closing:
+            time.sleep(layer.options.linger_s)
+        return True
+
+    def _deliver(self, batch: Batch) -> None:
+        """Write a batch, bit by bit if there are records in it that the store refuses."""
+        removed, rows, positions = settle(batch)
+        if len(removed):
+            self._write(self._layer.store.remove_batch, removed["order_id"], np.full(len(removed), batch.last))
+        if len(rows):
+            prepared, wrong = self._layer.prepare(rows)
+            if wrong:
+                for row, error in wrong.items():
+                    self._layer.refuse(int(positions[row]), error)
+                right = np.setdiff1d(np.arange(len(rows)), np.fromiter(wrong, np.intp))
+                prepared, positions = rows[right], positions[right]
+            self._write(self._layer.store.save_batch, prepared, positions)
+
+    def _write(self, write: Callable[[Any], object], things: Sequence[Any] | NDArray[Any], positions: NDArray[Any]) -> None:
+        """Write all of it, halving what is refused until single records are left, which are noted."""
+        parts = [(things, positions)]
+        while parts:
+            part, places = parts.pop()
+            if not len(part):
+                continue
+            error = self._attempt(write, part)
+            if error is None:
+                self._layer.count("written", len(part))
+            elif len(part) == 1:
+                self._refuse(part, int(places[0]), error)
+            else:
+                middle = len(part) // 2
+                parts += [(part[middle:], places[middle:]), (part[:middle], places[:middle])]
+
+    def _refuse(self, part: Any, position: int, error: Exception) -> None:
+        """Note a record that the store will never take; a cache forgets what it has of that id, and is none the worse."""
+        layer = self._layer
+        if layer.is_cache and isinstance(part, np.ndarray) and "order_id" in (part.dtype.names or ()):
+            forgotten = self._attempt(layer.store.remove_batch, part["order_id"]) is None
+            layer.refuse(position, error, harmless=forgotten)
+        else:
+            layer.refuse(position, error)
+
+    def _attempt(self, call: Callable[[Any], object], argument: Any) -> Exception | None:
+        """Call until the store answers, and return its refusal, or None.
+
+        Raises
+        ------
+        _OutOfTimeError
+            The ring was closed, and the last attempt has failed.
+        """
+        layer, ring = self._layer, self._ring
+        pause_s = _FIRST_RETRY_S
+        while True:
+            last = ring.closing
+            while not layer.breaker.allow(now=last):
+                if last:
+                    raise _OutOfTimeError
+                ring.pause(max(layer.breaker.probe_in_s, _FIRST_RETRY_S))
+                self._say_missed()
+                last = ring.closing
+            layer.calling_since = time.monotonic()
+            try:
+                call(argument)
+            except REFUSALS as error:
+                layer.succeeded()
+                return error
+            except Exception as error:
+                layer.failed(error)
+                if last:
+                    raise _OutOfTimeError from error
+            else:
+                layer.succeeded()
+                return None
+            finally:
+                layer.calling_since = None
+            layer.count("retries")
+            if layer.breaker.closed:
+                ring.pause(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_RETRY_S)
+
+    def _heal(self) -> None:
+        """Have a cache forget orders of which it has missed something; they come back when they are next asked for."""
+        layer, cursor = self._layer, self._layer.cursor
+        if not cursor.lost:
+            return
+        with self._ring.lock:
+            lost, cursor.lost, missed = np.unique(np.concatenate(cursor.lost)), [], cursor.missed_count
+        for start in range(0, len(lost), layer.options.batch):
+            if self._attempt(layer.store.remove_batch, lost[start : start + layer.options.batch]) is not None:
+                cursor.lost = None
+                return
+        cursor.healed = missed
+
+    def _backfill(self) -> None:
+        """Add what reads found further down, when nothing newer waits. What can't be added is left out."""
+        layer, ring = self._layer, self._ring
+        while layer.backfills and ring.head == layer.cursor.done and layer.breaker.closed:
+            position, found = layer.backfills.popleft()
+            if ring.last_remove > position:
+                continue  # one of them may have been removed since
+            add = getattr(layer.store, "backfill", None)
+            if add is None and ring.head != position:
+                # Without versions nobody could tell which is newer: what was found, or what was written since.
+                found = [each for each in found if getattr(each, "version", 1)]
+            try:
+                (add or layer.store.save_batch)(layer.own_terms(found))
+                layer.count("backfills", len(found))
+            except Exception as error:  # noqa: BLE001  only a cache is colder for it
+                layer.failed(error)
+
+    def _say_missed(self) -> None:
+        """Log that records are being lost for the layer, once until it has caught up."""
+        layer = self._layer
+        missed = self._ring.missed(layer.cursor)
+        if not missed or layer.cursor.holds:
+            self._missed_said = False
+        elif not self._missed_said and missed[-1][1] >= layer.cursor.taken:
+            self._missed_said = True
+            layer.log.error("%s misses records from %d on: more than the ring holds are waiting", layer.name, missed[-1][0])
+
+
+class _OutOfTimeError(Exception):
+    """The ring was closed, and the layer couldn't be reached in the end."""
+
+
+def settle(batch: Batch) -> tuple[Records, Records, NDArray[np.int64]]:
+    """Reduce a batch to what it comes to: records to remove first, then those to save with their positions.
+
+    Of several saves of an order only the one of the highest version counts, the last of equal ones; those before a removal
+    don't count at all. O(n) while ids rise, else O(n log n).
+    """
+    rows, ops = batch.rows, batch.ops
+    positions = np.arange(batch.first, batch.last + 1)
+    none = rows[:0]
+    if "order_id" not in (rows.dtype.names or ()) or "version" not in (rows.dtype.names or ()):
+        return none, rows, positions
+    ids = rows["order_id"]
+    removes = ops == REMOVE
+    if not removes.any():
+        if (ids[1:] > ids[:-1]).all():
+            return none, rows, positions
+        kept = _newest(ids, rows["version"])
+        return none, rows[kept], positions[kept]
+    gone, last = _last_places(ids[removes], np.flatnonzero(removes))
+    places = np.searchsorted(gone, ids)
+    at = np.minimum(places, len(gone) - 1)
+    alive = ~removes & ((gone[at] != ids) | (np.arange(len(ids)) > last[at]))
+    left = np.flatnonzero(alive)
+    kept = left[_newest(ids[left], rows["version"][left])]
+    return rows[last], rows[kept], positions[kept]
+
+
+def _last_places(ids: NDArray[np.uint64], places: NDArray[np.intp]) -> tuple[NDArray[np.uint64], NDArray[np.intp]]:
+    """Return the different ids, rising, and for each the last of its places."""
+    order = np.argsort(ids, kind="stable")
+    ids, places = ids[order], places[order]
+    ends = np.append(ids[1:] != ids[:-1], True)[: len(ids)]
+    return ids[ends], places[ends]
+
+
+def _newest(ids: NDArray[np.uint64], versions: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Return the places of the highest version of each id, the last of equal ones, in their order."""
+    if not len(ids):
+        return np.empty(0, np.intp)
+    order = np.lexsort((versions, ids))  # stable
+    ends = np.append(ids[order][1:] != ids[order][:-1], True)
+    return np.sort(order[ends])
