@@ -39,8 +39,8 @@ def order_id_of(value: Any) -> int:
 
 
 def limit_of(value: Any) -> int:
-    """Read how many trades are wanted at most."""
-    return whole("limit", value, 0, 2**63 - 1)
+    """Read how many are wanted at most; more than a signed integer holds is as many as there are."""
+    return min(whole("limit", value, 0, 2**64 - 1), 2**63 - 1)
 
 
 def side_of(value: Any) -> Side:
@@ -70,9 +70,9 @@ def user_of(value: Any, names: Names) -> str | None:
 
 
 def symbol_of(value: Any, names: Names) -> str | None:
-    """Read an instrument, a symbol or its number, and return the symbol; None for a number that has none."""
+    """Read an instrument, a symbol or its number, and return the symbol; None for what no instrument can have."""
     if isinstance(value, str):
-        return value
+        return value if 1 <= len(value) <= 255 and value.isprintable() else None
     instrument = names.instrument(whole("symbol", value, 0, MAX_USER))
     return None if instrument is None else instrument.symbol
 

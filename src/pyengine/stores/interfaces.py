@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 from pyengine._core.order import Order
 from pyengine._core.trade import Trade
 from pyengine.records import Records, Side
+from pyengine.stores.arguments import order_id_of
 from pyengine.stores.objects import orders_of, trades_of
 
 
@@ -120,7 +121,7 @@ class OrderStore(Protocol):
 
     def remove_batch(self, order_ids: Iterable[int]) -> int:
         """Forget many orders and return how many there were."""
-        return sum(map(self.remove, order_ids))
+        return sum(map(self.remove, [order_id_of(order_id) for order_id in order_ids]))
 
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:  # noqa: ARG002
         """Wait until everything accepted before this call is as safe as the store makes it.
