@@ -115,7 +115,7 @@ class RedisOrderStore(RedisStore, OrderStore):
         Parameters
         ----------
         limit : int
-            How many ids to look at; the next call goes on from there.
+            About how many ids to look at; the next call goes on from there.
         """
         return self.run(self._steps.sweep(limit))
 
