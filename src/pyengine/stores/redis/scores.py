@@ -16,6 +16,9 @@ from pyengine.records import Records
 _EXACT_INT64 = float(2**63 - 2**11)
 """Up to here a double is surely an int64."""
 
+HIGHEST = 2.0**64
+"""No score of ours is above; one that somebody else gave is no place to go on from."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
@@ -66,10 +69,10 @@ def place(members: Iterable[Ranked], new: Sequence[Ranked]) -> Iterator[Ranked]:
     previous = -math.inf
     fresh = {trade.trade_id for trade in new}
     for trade in sorted([*members, *new], key=lambda ranked: ranked.trade_id or 0):
-        moved = not math.isfinite(trade.score) or trade.score <= previous
+        moved = not previous < trade.score <= HIGHEST
         score = trade.score
         if moved:
-            score = next_score(previous) if math.isfinite(previous) else 0.0
+            score = next_score(previous) if previous > -math.inf else 0.0
         previous = score
         if moved or trade.trade_id in fresh:
             yield Ranked(trade.trade_id, trade.member, score)

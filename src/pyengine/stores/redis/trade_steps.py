@@ -21,7 +21,7 @@ from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.redis.definitions import Definitions
 from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, refuse_errors
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
-from pyengine.stores.redis.scores import Ranked, place, scores_after
+from pyengine.stores.redis.scores import HIGHEST, Ranked, place, scores_after
 
 CALL_ROWS = 1000
 """Trades in one call of a script."""
@@ -77,7 +77,7 @@ class TradeSteps:
         for _ in range(ATTEMPTS):
             yield from self.definitions.write(rows)
             newest = self._newest or (yield from self._read_newest(what))
-            if newest.trade_id is not None and newest.trade_id < rows["trade_id"][0]:
+            if newest.trade_id is not None and newest.trade_id < rows["trade_id"][0] and newest.score <= HIGHEST:
                 outcomes = yield from self._add(rows, newest, what)
             else:
                 outcomes = [(yield from self._merge(rows, what))]

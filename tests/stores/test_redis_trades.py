@@ -1,0 +1,372 @@
+"""Recent trades in Redis: order and identity beyond what a score can tell, gaps, and what others put under our key."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_model import TradeModel
+from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, ids, trade, trade_rows
+
+from pyengine.errors import FieldError, FieldTypeError
+from pyengine.instrument import Instrument
+from pyengine.store_errors import StoreClosed, StoreDamaged
+from pyengine.stores import Names, Trade
+from pyengine.stores.interfaces import Flushed, TradeStore
+from pyengine.stores.redis import RedisTradeStore
+from pyengine.stores.redis.scores import Ranked, next_score, place, scores_after
+
+KEY = "trades:recent"
+
+
+@pytest.fixture
+def store(valkey: str) -> Iterator[RedisTradeStore]:
+    with RedisTradeStore(valkey) as store:
+        yield store
+
+
+@pytest.fixture
+def client(valkey: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(valkey, decode_responses=True) as client:
+        yield client
+
+
+def scores(client: redis.Redis) -> list[float]:
+    return [score for _, score in client.zrange(KEY, 0, -1, withscores=True)]
+
+
+def stored_ids(client: redis.Redis) -> list[int]:
+    return [json.loads(member)["trade_id"] for member in client.zrange(KEY, 0, -1)]
+
+
+def test_it_is_a_trade_store(store: RedisTradeStore) -> None:
+    assert isinstance(store, TradeStore)
+    assert (store.name, store.capacity) == ("redis", 10_000)
+    assert store.flush() == Flushed(("redis",))
+    assert repr(store) == f"<RedisTradeStore at {store.address}>"
+
+
+def test_the_key_is_what_other_programs_expect(store: RedisTradeStore, client: redis.Redis) -> None:
+    assert store.save(trade(1, side="sell"))
+    assert sorted(client.keys()) == ["instruments", KEY]
+    assert (client.type(KEY), client.ttl(KEY)) == ("zset", -1)
+    ((member, score),) = client.zrange(KEY, 0, -1, withscores=True)
+    assert member == (
+        '{"trade_id":1,"buy_order_id":21,"sell_order_id":11,"price":100.5,"quantity":3,"timestamp":"2025-01-15T10:30:45.123457789Z",'
+        '"symbol":"BTC-USD","side":2,"seq":3}'
+    )
+    assert score == float(NOW_NS + 1000)
+
+
+def test_trades_come_back_as_they_were(store: RedisTradeStore, valkey: str) -> None:
+    given = [trade(number, side=1 + number % 2, instrument=(BTC, ETH)[number % 2]) for number in range(1, 200)]
+    given.append(Trade(2**63 - 1, 2**64 - 1, 2**63, -(2**63), 2**63 - 1, 1, instrument=BTC, ts_ns=2**63 - 1, seq=2**64 - 1))
+    assert store.save_batch(given) == 200
+    assert store.get_recent(10**9) == given[::-1]
+    assert store.get_recent(2**64 - 1) == given[::-1]
+    assert store.get_recent() == given[:99:-1]
+    assert store.get_recent(0) == []
+    with RedisTradeStore(valkey) as other:
+        assert other.get_recent(3) == given[:-4:-1]
+    assert store.stats().counts == {"hits": 3, "misses": 1, "written": 200, "known": 0, "errors": 0}
+
+
+@pytest.mark.parametrize("step_ns", [0, 1, 255, 256, 257, -1, -(10**9)])
+def test_order_survives_equal_near_and_falling_times(store: RedisTradeStore, client: redis.Redis, step_ns: int) -> None:
+    with RedisTradeStore(store.connection, names=Names([BTC])) as sharing:
+        for first in (1, 2501, 2502, 3000):
+            count = {1: 2500, 2501: 1, 2502: 498, 3000: 1000}[first]
+            assert sharing.save_batch(trade_rows(first, count, step_ns=step_ns)) == count
+    assert stored_ids(client) == list(range(1, 4000))
+    assert len(set(scores(client))) == 3999
+    assert ids(store.get_recent(500)) == list(range(3999, 3499, -1))
+    assert store.complete_for(3999)
+    assert {found.ts_ns - NOW_NS for found in store.get_recent(2)} == {3999 * step_ns, 3998 * step_ns}
+
+
+@pytest.mark.parametrize("ts_ns", [0, 5, -(2**63), 2**63 - 1, 2**52, 2**53 + 1])
+def test_times_far_from_now(store: RedisTradeStore, client: redis.Redis, ts_ns: int) -> None:
+    for number in range(1, 6):
+        assert store.save(trade(number, ts_ns=ts_ns))
+    assert stored_ids(client) == [1, 2, 3, 4, 5]
+    assert [found.ts_ns for found in store.get_recent()] == [ts_ns] * 5
+
+
+def test_only_the_newest_are_kept(valkey: str, client: redis.Redis) -> None:
+    with RedisTradeStore(valkey, capacity=10, names=Names([BTC])) as store:
+        assert store.save_batch(trade_rows(1, 8)) == 8
+        assert store.save_batch(trade_rows(9, 7)) == 7
+        assert stored_ids(client) == list(range(6, 16))
+        assert store.save_batch(trade_rows(16, 2500)) == 2500
+        assert stored_ids(client) == list(range(2506, 2516))
+        assert not store.save_batch(trade_rows(2, 20))
+        assert stored_ids(client) == list(range(2506, 2516))
+
+
+def test_a_trade_of_an_id_that_is_there_changes_nothing(store: RedisTradeStore, client: redis.Redis) -> None:
+    assert store.save_batch([trade(1), trade(2), trade(3)]) == 3
+    before = client.zrange(KEY, 0, -1, withscores=True)
+    assert not store.save(trade(3))
+    assert not store.save(trade(2, seq=77))
+    assert store.save_batch([trade(1, ts_ns=5), trade(2), trade(3, side=2)]) == 0
+    assert client.zrange(KEY, 0, -1, withscores=True) == before
+    assert store.save_batch([trade(2), trade(4), trade(5), trade(4, seq=9)]) == 2
+    assert store.get_recent() == [trade(number) for number in (5, 4, 3, 2, 1)]
+    assert store.stats().counts["known"] == 6
+
+
+def test_trades_that_come_late_take_their_places(store: RedisTradeStore, client: redis.Redis) -> None:
+    order = list(range(1, 301))
+    random.Random(5).shuffle(order)
+    for number in order:
+        assert store.save(trade(number, ts_ns=NOW_NS + number // 7))
+    assert stored_ids(client) == list(range(1, 301))
+    assert store.complete_for(300)
+    assert ids(store.get_recent(3)) == [300, 299, 298]
+    rising = scores(client)
+    assert all(a < b for a, b in pairwise(rising))
+
+
+def test_trades_that_come_late_to_a_full_set(valkey: str, client: redis.Redis) -> None:
+    with RedisTradeStore(valkey, capacity=5) as store:
+        store.save_batch([trade(number) for number in (10, 20, 30, 40, 50)])
+        assert not store.save(trade(9))
+        assert store.save(trade(15))
+        assert stored_ids(client) == [15, 20, 30, 40, 50]
+        assert store.save_batch([trade(12), trade(25), trade(45), trade(60)]) == 2
+        assert stored_ids(client) == [30, 40, 45, 50, 60]
+        assert store.save_batch([trade(number) for number in range(1, 100)]) == 5
+        assert stored_ids(client) == [95, 96, 97, 98, 99]
+
+
+def test_backfill_below_what_is_there(store: RedisTradeStore, client: redis.Redis) -> None:
+    store.save(trade(5000))
+    with RedisTradeStore(store.connection, names=Names([BTC])) as sharing:
+        assert sharing.backfill(trade_rows(1, 4998)) == 4998
+        assert not sharing.complete_for(2)
+        assert sharing.backfill(trade_rows(4990, 10)) == 1
+        assert sharing.complete_for(5000)
+    assert stored_ids(client) == list(range(1, 5001))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 600)), max_size=12), max_size=12))
+def test_any_sequence_of_batches_is_as_in_memory(valkey: str, batches: list[list[tuple[int, int]]]) -> None:
+    model = TradeModel(8)
+    with RedisTradeStore(valkey, capacity=8) as store, redis.Redis.from_url(valkey) as client:
+        client.delete(KEY)
+        for batch in batches:
+            trades = [trade(number, ts_ns=NOW_NS + offset) for number, offset in batch]
+            for number in sorted({number for number, _ in batch}):
+                model.save(number, 300)
+            store.save_batch(trades)
+            assert ids(store.get_recent(8)) == model.recent(8)
+            for limit in (0, 1, 3, 8, 9):
+                assert store.complete_for(limit) == model.complete_for(limit)
+
+
+def test_two_nodes_take_turns(store: RedisTradeStore, valkey: str, client: redis.Redis) -> None:
+    with RedisTradeStore(valkey, names=Names([BTC])) as first, RedisTradeStore(valkey, names=Names([BTC])) as second:
+        for start in range(1, 2000, 100):
+            assert first.save_batch(trade_rows(start, 60)) == 60
+            assert second.save_batch(trade_rows(start, 100)) == 40
+    assert stored_ids(client) == list(range(1, 2001))
+
+
+def test_two_nodes_at_once(valkey: str, client: redis.Redis) -> None:
+    new = []
+
+    def write() -> None:
+        with RedisTradeStore(valkey, names=Names([BTC])) as node:
+            new.extend(node.save_batch(trade_rows(start, 50)) for start in range(1, 1001, 50))
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(new) == 1000
+    assert stored_ids(client) == list(range(1, 1001))
+
+
+def test_completeness_comes_from_dense_ids_only(store: RedisTradeStore, client: redis.Redis) -> None:
+    assert store.complete_for(0)
+    assert not store.complete_for(1)
+    assert store.is_empty()
+    store.save_batch([trade(number) for number in (5, 6, 8, 9, 10)])
+    assert [store.complete_for(limit) for limit in (0, 1, 3, 4, 5, 6)] == [True, True, True, False, False, False]
+    store.save(trade(7))
+    assert [store.complete_for(limit) for limit in (6, 7)] == [True, False]
+    store.save_batch([trade(number) for number in range(1, 5)])
+    assert store.complete_for(10**6)
+    client.zremrangebyrank(KEY, 3, 3)
+    assert not store.complete_for(8)
+    assert store.complete_for(6)
+    assert not store.is_empty()
+
+
+def test_a_wipe_at_any_moment(store: RedisTradeStore, client: redis.Redis, valkey: str) -> None:
+    for number in range(1, 30, 3):
+        assert store.save_batch([trade(number), trade(number + 1), trade(number + 2)]) == 3
+        client.flushdb()
+        assert store.get_recent() == []
+        assert not store.complete_for(1)
+        assert store.save(trade(number))
+        client.delete("instruments")
+    assert store.save(trade(50))
+    with RedisTradeStore(valkey) as other:
+        assert other.get_recent(1) == [trade(50)]
+    assert ids(store.get_recent()) == [50, 28]
+
+
+def test_another_type_under_the_key_gives_way_to_what_is_saved(store: RedisTradeStore, client: redis.Redis, valkey: str) -> None:
+    store.save(trade(5))
+    for number, writer in ((6, store), (7, RedisTradeStore(valkey)), (1, store)):
+        client.delete(KEY, "instruments")
+        client.set(KEY, "no sorted set")
+        client.set("instruments", "no hash")
+        for read in (store.get_recent, lambda: store.complete_for(1), store.is_empty):
+            with pytest.raises(StoreDamaged, match=f"redis at {store.address}, key {KEY}: must be a sorted set"):
+                read()
+        assert writer.save(trade(number))
+        assert store.get_recent() == [trade(number)]
+        if writer is not store:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    "member", ["", "junk", "[1]", '{"trade_id":"5"}', '{"trade_id":-1}', b"\xff\x00", '{"trade_id":9', f'{{"trade_id":{2**64}}}']
+)
+@pytest.mark.parametrize("score", [0.5, 1.9e18, "inf"])
+def test_a_foreign_member_is_reported_and_goes_with_the_next_late_trade(
+    store: RedisTradeStore, client: redis.Redis, member: Any, score: Any
+) -> None:
+    store.save_batch([trade(number) for number in (1, 2, 3, 5)])
+    client.zadd(KEY, {member: score})
+    with pytest.raises(StoreDamaged, match=f"redis at {store.address}, key {KEY}, index -"):
+        store.get_recent()
+    assert not store.complete_for(5)
+    assert store.save(trade(4))
+    assert store.save(trade(6))
+    if score == 0.5:
+        # It is below all of ours and goes when the set is full, or when somebody looks that far.
+        assert store.save_batch([trade(1), trade(7)]) == 1
+    else:
+        assert store.save(trade(7))
+    assert ids(store.get_recent()) == [7, 6, 5, 4, 3, 2, 1]
+
+
+def test_members_edited_by_hand(store: RedisTradeStore, client: redis.Redis) -> None:
+    store.save_batch([trade(1), trade(2)])
+    newest = client.zrange(KEY, -1, -1)[0]
+    for old, new, said in (
+        ('"price":100.5', '"price":100.7', "price must be a multiple of 0.5"),
+        ('"side":1', '"side":3', "side must be"),
+        ('"quantity":3', '"quantity":0', "qty_lots must be"),
+        ("2025-01-15", "2025-13-15", "timestamp must be an RFC 3339 time"),
+        ('"symbol":"BTC-USD",', "", "symbol must be there"),
+    ):
+        client.zrem(KEY, newest)
+        client.zadd(KEY, {newest.replace(old, new): 2e18})
+        with pytest.raises(StoreDamaged, match=f"key {KEY}, index -1: {said}"):
+            store.get_recent()
+        client.zremrangebyrank(KEY, -1, -1)
+    client.zadd(KEY, {json.dumps(json.loads(newest)): 2e18})
+    assert store.get_recent() == [trade(2), trade(1)]
+    assert store.save_batch([trade(2), trade(3)]) == 1
+    client.zadd(KEY, {newest.replace('"seq":6', '"seq":7'): 2.1e18})
+    with pytest.raises(StoreDamaged, match="trade 2 must be the same everywhere"):
+        store.get_recent()
+
+
+@pytest.mark.parametrize("score", ["inf", "-inf", 1e300, -1e300, 0.5])
+def test_scores_edited_by_hand(store: RedisTradeStore, client: redis.Redis, valkey: str, score: Any) -> None:
+    store.save_batch([trade(1), trade(2), trade(3)])
+    client.zadd(KEY, {client.zrange(KEY, -1, -1)[0]: score})
+    with RedisTradeStore(valkey) as other:
+        assert other.save_batch([trade(number) for number in range(1, 6)]) == 2
+    assert stored_ids(client) == [1, 2, 3, 4, 5]
+    assert store.save(trade(6))
+    assert stored_ids(client) == [1, 2, 3, 4, 5, 6]
+
+
+def test_symbols_with_a_meaning_to_somebody(store: RedisTradeStore, valkey: str) -> None:
+    given = [trade(number, instrument=Instrument(name, "0.5", "0.01")) for number, name in enumerate(AWKWARD, 1)]
+    store.save_batch(given)
+    assert store.get_recent() == given[::-1]
+    with RedisTradeStore(valkey) as other:
+        assert other.get_recent() == given[::-1]
+
+
+def test_what_is_refused_before_anything_is_sent(store: RedisTradeStore, client: redis.Redis) -> None:
+    rows = trade_rows(1, 3)
+    rows["instrument"][1] = 5
+    with pytest.raises(FieldError, match=r"trades\[0\].instrument must be"):
+        store.save_batch(rows)
+    with RedisTradeStore(store.connection, names=Names([BTC])) as sharing:
+        with pytest.raises(FieldError, match=r"trades\[1\].instrument must be"):
+            sharing.save_batch(rows)
+        rows["instrument"], rows["kind"][2] = 0, 1
+        with pytest.raises(FieldError, match=r"trades\[2\].kind must be"):
+            sharing.save_batch(rows)
+    for wrong in (None, 5, [1], np.zeros(3)):
+        with pytest.raises(FieldTypeError):
+            store.save_batch(wrong)
+    for limit in (-1, 2**64):
+        with pytest.raises(FieldError):
+            store.get_recent(limit)
+        with pytest.raises(FieldError):
+            store.complete_for(limit)
+    with pytest.raises(FieldError):
+        RedisTradeStore(store.connection, capacity=0)
+    lent = RedisTradeStore(store.connection)
+    lent.attach_names(Names([ETH]))
+    with pytest.raises(FieldError, match="known to the engine"):
+        lent.save(trade(1))
+    assert store.save_batch([]) == store.save_batch(trade_rows(1, 0)) == 0
+    assert client.keys() == []
+
+
+def test_closed(store: RedisTradeStore) -> None:
+    store.save(trade(1))
+    store.close()
+    store.close()
+    for call in (store.get_recent, lambda: store.save(trade(2)), lambda: store.complete_for(1), store.is_empty, store.flush):
+        with pytest.raises(StoreClosed):
+            call()
+
+
+@given(st.floats(-9.3e18, 9.3e18), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), st.booleans())
+def test_scores_rise_and_are_doubles(previous: float, times: list[int], ordered: bool) -> None:
+    previous = float(int(previous))
+    times = sorted(times) if ordered else times
+    found = scores_after(previous, np.array(times, np.int64))
+    assert [float(score) for score in found] == found
+    expected = []
+    for time in times:
+        previous = float(time) if float(time) > previous else next_score(previous)
+        expected.append(previous)
+    assert found == expected
+    assert all(a < b for a, b in pairwise(found))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 50), st.floats(allow_nan=False)), max_size=10), st.lists(st.integers(1, 50), unique=True)
+)
+def test_places_rise_with_the_ids(old: list[tuple[int, float]], new: list[int]) -> None:
+    members = [Ranked(number, b"%d old" % number, score) for number, score in old]
+    known = {number for number, _ in old}
+    fresh = [Ranked(number, b"%d new" % number, 1e18) for number in new if number not in known]
+    changed = {ranked.member: ranked for ranked in place(members, fresh)}
+    assert {ranked.member for ranked in fresh} <= set(changed)
+    final = sorted((changed.get(r.member, r) for r in [*members, *fresh]), key=lambda r: r.score)
+    assert [r.trade_id for r in final] == sorted(r.trade_id for r in [*members, *fresh])
