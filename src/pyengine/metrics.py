@@ -139,7 +139,9 @@ def _flat(store: str, layer: str, stats: StoreStats) -> Iterator[tuple[str, str,
     """Walk a store and the layers in it, with the names that become labels."""
     yield store, layer, stats
     for part in stats.layers:
-        yield from _flat(store, f"{layer}/{part.name}" if layer else part.name, part)
+        # What a layer's store has counted itself, apart from what the composite has counted about the layer.
+        name = "store" if part.name == stats.name else part.name
+        yield from _flat(store, f"{layer}/{name}" if layer else name, part)
 
 
 def _full_name(name: str) -> str:

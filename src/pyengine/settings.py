@@ -79,8 +79,13 @@ class Settings(BaseSettings):
     database_conn_max_lifetime: values.Lifetime = timedelta(minutes=5)
     """How long an idle connection is kept; 0 for ever."""
     database_ssl_mode: values.SslMode = "disable"
+    """As libpq has it; a DATABASE_URL that doesn't say otherwise prefers encryption."""
+    database_ssl_root_cert: values.MaybePath = None
+    """Certificate of the authority that verify-ca and verify-full trust, instead of ~/.postgresql/root.crt."""
     database_command_timeout: values.Timeout = timedelta(seconds=5)
-    """How long a statement may take."""
+    """How long a statement may take, and a connection to open."""
+    database_migrate: values.Switch = True
+    """Bring the tables up to date at the start; otherwise `pyengine migrate` does."""
 
     redis_enabled: values.Switch = False
     """Share orders and recent trades with other nodes through Redis."""
@@ -115,10 +120,14 @@ class Settings(BaseSettings):
     """The file that every trade is appended to."""
     trade_log_fsync: values.Fsync = "batch"
     """When the file is synced to disk."""
+    trade_log_fsync_interval: values.Timeout = timedelta(seconds=1)
+    """How often, with TRADE_LOG_FSYNC=interval."""
     trade_log_rotate_size: values.Size = cast("values.Size", 0)
     """Size from which a new file is begun; 0 for one file."""
     trade_log_rotate_daily: values.Switch = False
     """Begin a new file every day (UTC)."""
+    trade_log_compress: values.Switch = True
+    """Pack files that are closed with zstd."""
     trade_stores: values.Specs = ()
     """Stores of your own, behind the others."""
 

@@ -82,10 +82,14 @@ def test_counters_and_gauges_of_each_layer() -> None:
 
 
 def test_a_single_store_is_its_own_layer_and_composites_nest() -> None:
-    nested = StoreStats("outer", layers=(StoreStats("inner", layers=(StoreStats("memory", counts={"hits": 1}),)),))
+    store = StoreStats("redis", counts={"hits": 2})
+    parts = (StoreStats("memory", counts={"hits": 1}), StoreStats("redis", counts={"hits": 3}, layers=(store,)))
+    nested = StoreStats("outer", layers=(StoreStats("inner", layers=parts),))
     found = scraped(registry_of({"trades": Counting(StoreStats("file", counts={"written": 3})), "nested": Counting(nested)}))
     assert found["pyengine_store_written_total", "trades", "file"] == 3
     assert found["pyengine_store_hits_total", "nested", "inner/memory"] == 1
+    assert found["pyengine_store_hits_total", "nested", "inner/redis"] == 3, "what was counted about the layer"
+    assert found["pyengine_store_hits_total", "nested", "inner/redis/store"] == 2, "what it has counted itself"
 
 
 def test_names_that_prometheus_would_not_take() -> None:

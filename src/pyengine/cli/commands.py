@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from pyengine.cli.check import check_command
 from pyengine.cli.config import config_command
+from pyengine.cli.migrate import migrate_command
 from pyengine.cli.replay import replay_command
 
 
@@ -16,3 +18,5 @@ def commands() -> None:
 
 commands.add_command(replay_command)
 commands.add_command(config_command)
+commands.add_command(check_command)
+commands.add_command(migrate_command)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-_SAMPLES = 20
+SAMPLES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Trial:
         """Measure a round trip."""
         round_trip()
         seconds = []
-        for _ in range(_SAMPLES):
+        for _ in range(SAMPLES):
             start = time.perf_counter()
             round_trip()
             seconds.append(time.perf_counter() - start)
