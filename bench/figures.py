@@ -36,7 +36,8 @@ class Target:
     def bounds(self) -> tuple[str, str]:
         """Word must and aim."""
         sign = "≥" if self.more_is_better else "≤"
-        aim = "less" if self.aim is None else f"{sign} {number(self.aim)}"
+        better = "more" if self.more_is_better else "less"
+        aim = better if self.aim is None else f"{sign} {number(self.aim)}"
         return f"{sign} {number(self.must)} {self.unit}", aim
 
 
@@ -53,6 +54,31 @@ TARGETS: Final[Mapping[str, Target]] = {
     "get": Target(words="L1: get", unit="ns", must=100, aim=None, more_is_better=False),
     "save": Target(words="L1: save", unit="ns", must=150, aim=None, more_is_better=False),
     "append": Target(words="L1: ring append", unit="ns", must=100, aim=None, more_is_better=False),
+    "memory_get": Target(words="layers: memory, get of an order", unit="ns", must=100, aim=None, more_is_better=False),
+    "redis_get": Target(words="layers: Redis, get of an order, p50", unit="us", must=1_000, aim=150, more_is_better=False),
+    "postgres_get": Target(words="layers: Postgres, get of an order, p50", unit="us", must=5_000, aim=300, more_is_better=False),
+    "write": Target(
+        words="four layers: the caller's cost of a write, in arrays of 1,000",
+        unit="ns/record",
+        must=150,
+        aim=50,
+        more_is_better=False,
+    ),
+    "file": Target(words="file: trades encoded and written", unit="M trades/s", must=1, aim=None, more_is_better=True),
+    "redis_trades": Target(words="Redis: trades", unit="k trades/s", must=300, aim=500, more_is_better=True),
+    "redis_orders": Target(words="Redis: orders with both index sets", unit="k orders/s", must=100, aim=160, more_is_better=True),
+    "postgres_trades": Target(words="Postgres: trades", unit="k trades/s", must=250, aim=500, more_is_better=True),
+    "postgres_orders": Target(words="Postgres: orders upserted", unit="k orders/s", must=60, aim=150, more_is_better=True),
+    "sustained": Target(
+        words="four layers at once, sustained, nothing lost", unit="k trades/s", must=80, aim=150, more_is_better=True
+    ),
+    "attached": Target(
+        words="arrays with a four-layer composite behind the engine, until the ring is full, against bare",
+        unit="x",
+        must=0.5,
+        aim=0.8,
+        more_is_better=True,
+    ),
     "deep": Target(
         words="arrays: cost per command with 10 million resting orders and random cancels, against 10 thousand",
         unit="x",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-PACKAGES: Final = ("numpy", "pyarrow")
+PACKAGES: Final = ("numpy", "pyarrow", "redis", "hiredis", "asyncpg")
 
 
 def environment(arguments: list[str]) -> dict[str, str]:

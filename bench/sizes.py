@@ -30,6 +30,11 @@ class Sizes:
     peer_rounds: int
     peer_timeout_s: int
     flash1_runs: int
+    layer_calls: int
+    layer_rounds: int
+    speed_records: int
+    speed_rounds: int
+    sustained_s: int
 
 
 FULL: Final = Sizes(
@@ -53,6 +58,11 @@ FULL: Final = Sizes(
     peer_rounds=3,
     peer_timeout_s=60,
     flash1_runs=3,
+    layer_calls=2_000,
+    layer_rounds=5,
+    speed_records=200_000,
+    speed_rounds=7,
+    sustained_s=60,
 )
 QUICK: Final = Sizes(
     flow_commands=200_000,
@@ -75,4 +85,9 @@ QUICK: Final = Sizes(
     peer_rounds=1,
     peer_timeout_s=10,
     flash1_runs=1,
+    layer_calls=200,
+    layer_rounds=3,
+    speed_records=20_000,
+    speed_rounds=3,
+    sustained_s=3,
 )

@@ -9,6 +9,8 @@ SECTIONS: Final = (
     "calls",
     "latency",
     "stores",
+    "layers",
+    "layer_speed",
     "deep",
     "memory",
     "recorded",

@@ -53,13 +53,16 @@ def in_turns(works: Mapping[str, Prepare], rounds: int, *, warm_up: int = 1) -> 
     return laps
 
 
-def rate(name: str, laps: list[Lap], count: int, *, thing: str = "commands", target: str = "", note: str = "") -> Figure:
-    """Millions a second."""
+def rate(
+    name: str, laps: list[Lap], count: int, *, thing: str = "commands", prefix: str = "M", target: str = "", note: str = ""
+) -> Figure:
+    """Millions a second, or thousands with the prefix k."""
+    scale = {"M": 1e6, "k": 1e3}[prefix]
     return Figure(
         name=name,
-        unit=f"M {thing}/s",
-        values=tuple(count / one.seconds / 1e6 for one in laps),
-        cpu_values=tuple(count / one.cpu_seconds / 1e6 for one in laps),
+        unit=f"{prefix} {thing}/s",
+        values=tuple(count / one.seconds / scale for one in laps),
+        cpu_values=tuple(count / one.cpu_seconds / scale for one in laps),
         target=target,
         note=note,
     )

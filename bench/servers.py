@@ -1,0 +1,97 @@
+"""Real servers for the measurements, and empty places in them: those of the tests, but with a database that syncs its commits."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import redis
+
+from bench.machine import ROOT
+
+# Tests are no package; pytest finds them the same way.
+if str(ROOT / "tests") not in sys.path:
+    sys.path.append(str(ROOT / "tests"))
+
+from stores.servers import PostgresServer, ValkeyServer, fresh_database, run_sql
+
+__all__ = ["Places", "run_sql", "running"]
+
+POSTGRES_OPTIONS: Final = ("shared_buffers=256MB", "max_wal_size=4GB", "max_connections=200")
+VALKEY_OPTIONS: Final = ("databases 64",)
+
+SETTINGS: Final = """
+{postgres} with `fsync`, `synchronous_commit` and `full_page_writes` on, {options}: what it has committed is on the disk.
+{valkey} with `appendonly no` and no snapshots, as the cache that it is here. Both are started for this section on this
+machine, so they share its processors with us, and are reached over TCP at 127.0.0.1 unless a row says otherwise. All files
+are in a temporary folder ({filesystem}).
+"""
+
+
+class Places:
+    """A PostgreSQL, a Valkey and a folder, and places in them that nobody has used yet."""
+
+    def __init__(self, postgres: PostgresServer, valkey: ValkeyServer, folder: Path, kept: ExitStack) -> None:
+        self.postgres = postgres
+        self.valkey = valkey
+        self._folder = folder
+        self._kept = kept
+        self._used = 0
+
+    def database_url(self, *, socket: bool = False) -> str:
+        """URL of an empty PostgreSQL database."""
+        url: str = self._kept.enter_context(fresh_database(self.postgres.url))
+        if not socket:
+            return url
+        name = url.rpartition("/")[2]
+        return str(self.postgres.socket_url).replace("@/postgres?", f"@/{name}?")
+
+    def redis_url(self, *, socket: bool = False) -> str:
+        """URL of an empty Redis database."""
+        self._used += 1
+        if socket:
+            return str(self.valkey.socket_url).replace("db=0", f"db={self._used}")
+        return f"{self.valkey.url.removesuffix('/0')}/{self._used}"
+
+    def members(self, redis_url: str, pattern: str) -> int:
+        """Count the members of all Redis sets of a pattern, those of one in several as often."""
+        with redis.Redis.from_url(redis_url) as client:
+            return sum(client.scard(key) for key in client.scan_iter(match=pattern, count=1000))
+
+    def path(self, name: str) -> Path:
+        """Path of a file that doesn't exist, in a folder of its own."""
+        return Path(tempfile.mkdtemp(dir=self._folder)) / name
+
+    def settings(self) -> str:
+        """Say what the figures were measured against."""
+        [version] = self.postgres.execute("SHOW server_version")
+        found = self.valkey.command("INFO", "server")
+        valkey = found.get("valkey_version") or found["redis_version"]
+        options = ", ".join(f"`{option}`" for option in POSTGRES_OPTIONS[:2])
+        return SETTINGS.format(
+            postgres=f"PostgreSQL {version['server_version']}",
+            options=options,
+            valkey=f"Valkey {valkey}",
+            filesystem=filesystem(self._folder),
+        )
+
+
+@contextmanager
+def running() -> Iterator[Places]:
+    """Start both servers; they and all files are gone afterwards."""
+    with ExitStack() as kept:
+        folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="pyengine-bench-")))
+        postgres = kept.enter_context(PostgresServer(durable=True, options=POSTGRES_OPTIONS))
+        valkey = kept.enter_context(ValkeyServer(options=VALKEY_OPTIONS))
+        yield Places(postgres, valkey, folder, kept)
+
+
+def filesystem(path: Path) -> str:
+    """Type of the file system that a path is on: syncing means nothing on some."""
+    mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    above = [(len(place), kind) for place, kind in mounts if path.resolve().is_relative_to(place)]
+    return max(above)[1]
