@@ -11,7 +11,6 @@ import redis
 from stores.redis_rows import BTC, finished, order
 
 from pyengine.errors import FieldError
-from pyengine.instrument import Instrument
 from pyengine.store_errors import StoreDamaged
 from pyengine.stores import Names
 from pyengine.stores.redis import RedisOrderStore
@@ -133,12 +132,14 @@ def test_definitions_edited_by_hand(store: RedisOrderStore, client: redis.Redis,
         other.get(1)
 
 
-def test_a_symbol_that_nobody_defined_has_an_assumed_grid(store: RedisOrderStore, client: redis.Redis, valkey: str) -> None:
+def test_a_symbol_that_nobody_defined_is_not_guessed(store: RedisOrderStore, client: redis.Redis, valkey: str) -> None:
     store.save(order(1))
     client.delete("instruments")
     with RedisOrderStore(valkey) as other:
-        assert other.get(1).instrument == Instrument("BTC-USD", "0.00000001", 1)
-        assert (other.get(1).price, other.get(1).qty) == (order(1).price, 3)
+        with pytest.raises(
+            StoreDamaged, match="key instruments, field BTC-USD: must be the definition of an instrument, was missing"
+        ):
+            other.get(1)
         assert other.names.instruments == []
         store.save(order(2))
         assert other.get(1) == order(1)

@@ -16,9 +16,6 @@ from pyengine.stores.json_form import instrument_value, read_instrument
 from pyengine.stores.redis.exchange import Exchange, Steps, pack_command, refuse_errors
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
 
-ASSUMED_TICK = "0.00000001"
-"""Grid of prices for a symbol that nobody has defined; its sizes are whole."""
-
 
 class Definitions:
     """The names of a store, and the hash `instruments` in Redis: symbol to JSON.
@@ -72,8 +69,14 @@ class Definitions:
         """Note that the hash is gone."""
         self._written.clear()
 
-    def write(self, rows: Records) -> Steps[None]:
+    def write(self, rows: Records, what: str) -> Steps[None]:
         """See to it that the instruments of records are defined in Redis, as they are here.
+
+        Parameters
+        ----------
+        rows : array of records
+        what : str
+            The operation, for messages.
 
         Raises
         ------
@@ -86,12 +89,11 @@ class Definitions:
         same = len(numbers) == 1 or bool((numbers == first).all())
         new = ({first} if same else set(np.unique(numbers).tolist())) - self._written
         for number in sorted(new):
-            yield from self._write_one(self.names.instruments[number])
+            yield from self._write_one(self.names.instruments[number], what)
         self._written |= new
 
-    def _write_one(self, instrument: Instrument) -> Steps[None]:
+    def _write_one(self, instrument: Instrument, what: str) -> Steps[None]:
         symbol = instrument.symbol.encode()
-        what = f"definition of {instrument.symbol}"
         put = pack_command((b"HSETNX", self.key, symbol, instrument_value(instrument)))
         get = pack_command((b"HGET", self.key, symbol))
         replies = yield Exchange(what, [put, get], write=True)
@@ -102,19 +104,18 @@ class Definitions:
         if found != instrument:
             raise FieldError("instrument", instrument, f"equal to the one in {self._place(instrument.symbol)}, {found!r}")
 
-    def read(self, symbols: Iterable[str]) -> Steps[dict[str, Instrument]]:
-        """Return the instruments of symbols; those that Redis doesn't define and nobody knows here have an assumed grid.
+    def read(self, symbols: Iterable[str], what: str) -> Steps[dict[str, Instrument]]:
+        """Return the instruments of symbols, as they are known here or defined in Redis.
 
         Raises
         ------
         StoreDamaged
-            A definition can't be read, or isn't the one that is known here.
+            A definition is in neither place, can't be read, or isn't the one that is known here.
         """
         wanted = set(symbols)
         new = sorted(wanted.difference(self._known))
         found = {symbol: self._known[symbol] for symbol in wanted if symbol in self._known}
         if new:
-            what = f"definition of {new[0]}"
             command = pack_command((b"HMGET", self.key, *(symbol.encode() for symbol in new)))
             (reply,) = yield Exchange(what, [command])
             if isinstance(reply, ReplyError):
@@ -132,9 +133,11 @@ class Definitions:
         """Take in a definition, or do without."""
         number = self.names.instrument_index(symbol)
         ours = None if number is None else self.names.instruments[number]
-        if text is None:
-            return ours or Instrument(symbol, ASSUMED_TICK, 1)
         place = self._place(symbol)
+        if text is None:
+            if ours is None:
+                raise StoreDamaged(f"{place}: must be the definition of an instrument, was missing")
+            return ours
         instrument = read_instrument(text, place)
         if instrument.symbol != symbol:
             raise StoreDamaged(f"{place}: symbol must be {symbol}, was {instrument.symbol}")

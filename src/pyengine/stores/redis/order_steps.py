@@ -95,7 +95,7 @@ class OrderSteps:
             rows = order_rows(rows, self.definitions.names)
         what = f"save of order {rows['order_id'][0]}" if len(rows) == 1 else f"save of {len(rows)} orders"
         for _ in range(3):
-            yield from self.definitions.write(rows)
+            yield from self.definitions.write(rows, what)
             replies = yield from _save_script.call(what, _Calls(self, rows, mode))
             refuse_errors(replies, what, self._address)
             stored = sum(int(reply) for reply in replies if reply >= 0)
@@ -136,7 +136,7 @@ class OrderSteps:
         if value is None:
             self.counts.add("misses")
             return None
-        (order,) = yield from self._orders_of({order_id: value})
+        (order,) = yield from self._orders_of({order_id: value}, what)
         self.counts.add("hits")
         return order
 
@@ -286,17 +286,17 @@ class OrderSteps:
         (values,) = yield Exchange(what, [pack_command((b"MGET", *(self._orders + i for i in ids)))])
         refuse_errors([values], what, self._address)
         present = {int(i): value for i, value in zip(ids, values, strict=True) if value is not None}
-        orders = yield from self._orders_of(present)
+        orders = yield from self._orders_of(present, what)
         return orders, [i for i, value in zip(ids, values, strict=True) if value is None]
 
-    def _orders_of(self, values: dict[int, bytes]) -> Steps[list[Order]]:
+    def _orders_of(self, values: dict[int, bytes], what: str) -> Steps[list[Order]]:
         """Make orders of values, by id."""
         read = []
         for order_id, value in values.items():
             place = self._place(self._order_pattern % order_id)
             fields = read_object(value, place)
             read.append((order_id, place, fields, read_symbol(fields, place)))
-        instruments = yield from self.definitions.read(symbol for _, _, _, symbol in read)
+        instruments = yield from self.definitions.read((symbol for _, _, _, symbol in read), what)
         orders = []
         for order_id, place, fields, symbol in read:
             order = read_order(fields, instruments[symbol], place)

@@ -75,7 +75,7 @@ class TradeSteps:
         what = f"save of trade {rows['trade_id'][0]}" if len(rows) == 1 else f"save of {len(rows)} trades"
         added = 0
         for _ in range(ATTEMPTS):
-            yield from self.definitions.write(rows)
+            yield from self.definitions.write(rows, what)
             newest = self._newest or (yield from self._read_newest(what))
             if newest.trade_id is not None and newest.trade_id < rows["trade_id"][0] and newest.score <= HIGHEST:
                 outcomes = yield from self._add(rows, newest, what)
@@ -101,7 +101,7 @@ class TradeSteps:
             where = f"{self._place()}, index {number - len(members)}"
             fields = read_object(member, where)
             read.append((where, fields, read_symbol(fields, where)))
-        instruments = yield from self.definitions.read(symbol for _, _, symbol in read)
+        instruments = yield from self.definitions.read((symbol for _, _, symbol in read), "get_recent")
         found: dict[int, Trade] = {}
         for where, fields, symbol in read:
             trade = read_trade(fields, instruments[symbol], where)
