@@ -12,7 +12,7 @@ import selectors
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -20,14 +20,20 @@ _STOP_S = 2.0
 
 
 class _Call(Generic[T]):
-    """One coroutine that a thread waits for. A plain lock wakes it sooner than a Future's condition does."""
+    """One coroutine that a thread waits for.
 
-    __slots__ = ("_coroutine", "cancelled", "finished", "task")
+    A plain lock wakes the thread sooner than the condition of a Future does, and the coroutine itself opens it, a turn of the
+    loop before a callback would.
+    """
+
+    __slots__ = ("_coroutine", "_task", "cancelled", "error", "finished", "value")
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
-        self.task: asyncio.Task[T] | None = None
+        self._task: asyncio.Task[None] | None = None
         self.cancelled = False
+        self.value: T | None = None
+        self.error: BaseException | None = None
         self.finished = threading.Lock()
         self.finished.acquire()
 
@@ -35,20 +41,20 @@ class _Call(Generic[T]):
         """Begin, on the loop."""
         if self.cancelled:
             self._coroutine.close()
-            return
-        self.task = asyncio.get_running_loop().create_task(self._coroutine)
-        self.task.add_done_callback(self._done)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
         """Give up, on the loop."""
         self.cancelled = True
-        if self.task is not None:
-            self.task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
-    def _done(self, task: asyncio.Task[T]) -> None:
-        if self.cancelled and not task.cancelled():
-            # Nobody reads the outcome any more, and asyncio would complain that nobody did.
-            task.exception()
+    async def _run(self) -> None:
+        try:
+            self.value = await self._coroutine
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is for the thread that waits
+            self.error = error
         self.finished.release()
 
 
@@ -104,8 +110,13 @@ class IoThread:
         if not finished:
             self._loop.call_soon_threadsafe(call.cancel)
             raise TimeoutError(f"a call on the I/O thread must end within {timeout_s} s")
-        assert call.task is not None
-        return call.task.result()
+        if call.error is not None:
+            try:
+                raise call.error
+            finally:
+                # The error's traceback refers to this frame; without the way back the two are freed at once.
+                del call
+        return cast("T", call.value)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine on the loop and return at once; cancelling the future cancels it."""
