@@ -13,7 +13,7 @@ from pyengine._core.names import Names
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.settings import Settings
-from pyengine.store_errors import SettingsError, StoreUnavailable
+from pyengine.store_errors import StoreUnavailable
 from pyengine.stores.backends import own_order_store, own_trade_store, postgres_pool, redis_connection
 from pyengine.stores.cleanup import OrderCleanup
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
@@ -107,9 +107,9 @@ def build_stores(settings: Settings, names: Names | None = None) -> Stores:
     Raises
     ------
     SettingsError
-        A store of one's own can't be made, or DATABASE_REQUIRED is set and there is no database.
+        A store of one's own can't be made.
     StoreUnavailable
-        The trade log or the SQLite file can't be opened.
+        The trade log or the SQLite file can't be opened, or DATABASE_REQUIRED is set and there is no database.
     SchemaError
         The tables are of a later release, or DATABASE_MIGRATE is off and they are of an earlier one.
     MissingExtraError
@@ -142,7 +142,7 @@ def _postgres(settings: Settings, opened: ExitStack, absent: dict[str, StoreUnav
     pool = opened.enter_context(postgres_pool(settings))
     _connect("postgres", "PostgreSQL", pool.open, absent)
     if "postgres" in absent and settings.database_required:
-        raise SettingsError(f"DATABASE_REQUIRED is true, and {absent['postgres']}") from absent["postgres"]
+        raise absent["postgres"]
     return pool
 
 
