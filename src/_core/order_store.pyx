@@ -25,6 +25,8 @@ import numpy as np
 
 cdef enum:
     EVERY = -1                     # of the instruments
+    # Rows that are written with the GIL: they take some microseconds, getting it back from a busy thread milliseconds.
+    WITH_GIL = 2048
 
 
 cdef inline int locked_get(OrderStoreState* s, uint64_t order_id, OrderRecord* found) noexcept:
@@ -250,12 +252,18 @@ cdef class InMemoryOrderStore:
             return 0
         PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
         try:
-            with nogil:
+            if n <= WITH_GIL and pye_try_lock(&self.state.lock):
                 fault = order_rows_fault(<const OrderRecord*>buffer.buf, n, &at)
                 if fault == NULL:
-                    pye_lock(&self.state.lock)
                     code = order_state_put_rows(&self.state, <const OrderRecord*>buffer.buf, n, &stored)
-                    pye_unlock(&self.state.lock)
+                pye_unlock(&self.state.lock)
+            else:
+                with nogil:
+                    fault = order_rows_fault(<const OrderRecord*>buffer.buf, n, &at)
+                    if fault == NULL:
+                        pye_lock(&self.state.lock)
+                        code = order_state_put_rows(&self.state, <const OrderRecord*>buffer.buf, n, &stored)
+                        pye_unlock(&self.state.lock)
         finally:
             PyBuffer_Release(&buffer)
         if fault != NULL:

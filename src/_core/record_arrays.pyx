@@ -1,6 +1,7 @@
 """Records out of objects and arrays, checked, and back: what every store does with what it is given, and its answers."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 from pyengine._core.names cimport Names
@@ -10,7 +11,7 @@ from pyengine._core.order_state cimport STORE_OK
 from pyengine._core.records cimport Event
 from pyengine._core.store_shell cimport instrument_in, rows_of, store_raise, trade_expectation, user_in
 from pyengine._core.trade cimport Trade
-from pyengine._core.trade_ring cimport trade_record_fault
+from pyengine._core.trade_ring cimport trade_rows_fault
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import TRADE_DTYPE
@@ -126,7 +127,31 @@ cdef object order_block_array(OrderBlock* block, int code):
         free(block.rows)
 
 
-def order_array(orders, Names names not None, *, bint lent=False):
+cdef const char* order_number_fault(const OrderRecord* rows, size_t n, Names names, size_t* at):
+    """Find the first order whose user or instrument nobody has a name for. O(n)."""
+    cdef uint32_t users = <uint32_t>len(names.users), instruments = <uint32_t>len(names.instruments)
+    for at[0] in range(n):
+        if rows[at[0]].user >= users:
+            return b"user"
+        if rows[at[0]].instrument >= instruments:
+            return b"instrument"
+    return NULL
+
+
+cdef const char* trade_number_fault(const Event* rows, size_t n, Names names, size_t* at):
+    """Find the first trade whose instrument nobody has a name for. O(n)."""
+    cdef uint32_t instruments = <uint32_t>len(names.instruments)
+    for at[0] in range(n):
+        if rows[at[0]].instrument >= instruments:
+            return b"instrument"
+    return NULL
+
+
+cdef str number_expectation(str field):
+    return "a name that the store knows" if field == "user" else "an instrument that the store knows"
+
+
+def order_array(orders, Names names not None, *, bint lent=False, bint named=False):
     """
     Return orders as an array of ORDER_RECORD_DTYPE, in the numbers of `names`. O(n).
 
@@ -137,6 +162,8 @@ def order_array(orders, Names names not None, *, bint lent=False):
     names : Names
     lent : bool
         Whether a user or an instrument that `names` doesn't know is refused rather than added.
+    named : bool
+        Whether numbers that nobody has a name for are refused.
 
     Raises
     ------
@@ -145,46 +172,56 @@ def order_array(orders, Names names not None, *, bint lent=False):
     """
     cdef Py_buffer buffer
     cdef size_t n, at = 0
-    cdef const char* fault
-    if not isinstance(orders, np.ndarray):
-        return order_records_in(orders, names, lent)
-    rows = rows_of("orders", orders, ORDER_RECORD_DTYPE)
+    cdef const char* fault = NULL
+    cdef const char* nameless = NULL
+    if isinstance(orders, np.ndarray):
+        rows = rows_of("orders", orders, ORDER_RECORD_DTYPE)
+    else:
+        rows = order_records_in(orders, names, lent)
     n = len(rows)
     if n == 0:
         return rows
     PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
     try:
-        with nogil:
-            fault = order_rows_fault(<const OrderRecord*>buffer.buf, n, &at)
+        # With the GIL: this takes microseconds, getting it back from a busy thread would take milliseconds.
+        fault = order_rows_fault(<const OrderRecord*>buffer.buf, n, &at)
+        if fault == NULL and named:
+            nameless = order_number_fault(<const OrderRecord*>buffer.buf, n, names, &at)
     finally:
         PyBuffer_Release(&buffer)
     if fault != NULL:
         field = fault.decode()
         raise FieldError(f"orders[{at}].{field}", rows[at][field].item(), order_expectation(field))
+    if nameless != NULL:
+        field = nameless.decode()
+        raise FieldError(f"orders[{at}].{field}", rows[at][field].item(), number_expectation(field))
     return rows
 
 
-def trade_array(trades, Names names not None, *, bint lent=False):
+def trade_array(trades, Names names not None, *, bint lent=False, bint named=False):
     """Return trades as an array of TRADE_DTYPE, in the numbers of `names`; otherwise as `order_array`. O(n)."""
     cdef Py_buffer buffer
     cdef size_t n, at = 0
     cdef const char* fault = NULL
-    if not isinstance(trades, np.ndarray):
-        return trade_records_in(trades, names, lent)
-    rows = rows_of("trades", trades, TRADE_DTYPE)
+    cdef const char* nameless = NULL
+    if isinstance(trades, np.ndarray):
+        rows = rows_of("trades", trades, TRADE_DTYPE)
+    else:
+        rows = trade_records_in(trades, names, lent)
     n = len(rows)
     if n == 0:
         return rows
     PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
     try:
-        with nogil:
-            for at in range(n):
-                fault = trade_record_fault(&(<const Event*>buffer.buf)[at])
-                if fault != NULL:
-                    break
+        fault = trade_rows_fault(<const Event*>buffer.buf, n, &at)
+        if fault == NULL and named:
+            nameless = trade_number_fault(<const Event*>buffer.buf, n, names, &at)
     finally:
         PyBuffer_Release(&buffer)
     if fault != NULL:
         field = fault.decode()
         raise FieldError(f"trades[{at}].{field}", rows[at][field].item(), trade_expectation(field))
+    if nameless != NULL:
+        field = nameless.decode()
+        raise FieldError(f"trades[{at}].{field}", rows[at][field].item(), number_expectation(field))
     return rows

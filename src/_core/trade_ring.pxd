@@ -34,6 +34,7 @@ cdef inline Event* ring_slot(const TradeRing* r, uint64_t age) noexcept nogil:
 cdef int trade_ring_init(TradeRing* r, uint64_t capacity) noexcept nogil
 cdef void trade_ring_free(TradeRing* r) noexcept nogil
 cdef int trade_ring_put(TradeRing* r, const Event* trade) noexcept nogil
+cdef int trade_ring_put_rows(TradeRing* r, const Event* rows, size_t n, size_t* stored) noexcept nogil
 cdef int trade_ring_get(const TradeRing* r, int64_t trade_id, Event* found) noexcept nogil
 cdef bint trade_ring_complete_for(const TradeRing* r, uint64_t limit) noexcept nogil
 
@@ -45,3 +46,4 @@ cdef int trade_store_copy(TradeRing* r, uint64_t limit, TradeBlock* block) noexc
 cdef const char* trade_store_fault(TradeRing* r) noexcept nogil
 
 cdef const char* trade_record_fault(const Event* e) noexcept nogil
+cdef const char* trade_rows_fault(const Event* rows, size_t n, size_t* at) noexcept nogil

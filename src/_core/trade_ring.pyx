@@ -30,6 +30,16 @@ cdef const char* trade_record_fault(const Event* e) noexcept nogil:
     return NULL
 
 
+cdef const char* trade_rows_fault(const Event* rows, size_t n, size_t* at) noexcept nogil:
+    """Find the first record that is no trade. O(n)."""
+    cdef const char* fault
+    for at[0] in range(n):
+        fault = trade_record_fault(&rows[at[0]])
+        if fault != NULL:
+            return fault
+    return NULL
+
+
 cdef int trade_ring_init(TradeRing* r, uint64_t capacity) noexcept nogil:
     """Set up an empty ring of at least 1. O(capacity) at most. STORE_NO_MEMORY leaves nothing behind."""
     cdef uint64_t slots = 1
@@ -216,12 +226,11 @@ cdef int merge_rows(TradeRing* r, const Event* rows, size_t n, size_t* stored) n
     return STORE_OK
 
 
-cdef int trade_store_put_rows(TradeRing* r, const Event* rows, size_t n, size_t* stored) noexcept nogil:
+cdef int trade_ring_put_rows(TradeRing* r, const Event* rows, size_t n, size_t* stored) noexcept nogil:
     """Take in n sound records, all or (without memory) none, and count the new ones. O(n), out of order O(n + held)."""
     cdef int code = STORE_OK
     cdef size_t i
     stored[0] = 0
-    pye_lock(&r.lock)
     if r.closed:
         code = STORE_CLOSED
     elif n != 0 and (r.held == 0 or rows[0].value > ring_slot(r, 0).value) and rises(rows, n):
@@ -231,6 +240,14 @@ cdef int trade_store_put_rows(TradeRing* r, const Event* rows, size_t n, size_t*
             stored[0] += ring_put(r, &rows[i])
     else:
         code = merge_rows(r, rows, n, stored)
+    return code
+
+
+cdef int trade_store_put_rows(TradeRing* r, const Event* rows, size_t n, size_t* stored) noexcept nogil:
+    """Do that with the lock, which it takes."""
+    cdef int code
+    pye_lock(&r.lock)
+    code = trade_ring_put_rows(r, rows, n, stored)
     pye_unlock(&r.lock)
     return code
 

@@ -13,12 +13,16 @@ from pyengine._core.records cimport Event
 from pyengine._core.store_shell cimport rows_of, store_raise, trade_expectation
 from pyengine._core.trade cimport trade_from_event
 from pyengine._core.trade_ring cimport (
-    ring_slot, trade_record_fault, trade_ring_complete_for, trade_ring_free, trade_ring_get, trade_ring_init,
-    trade_ring_put, trade_store_apply_rows, trade_store_copy, trade_store_fault, trade_store_put_rows,
+    ring_slot, trade_ring_complete_for, trade_ring_free, trade_ring_get, trade_ring_init, trade_ring_put, trade_ring_put_rows,
+    trade_rows_fault, trade_store_apply_rows, trade_store_copy, trade_store_fault, trade_store_put_rows,
 )
 from pyengine.errors import FieldError, FieldTypeError, InvariantError
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE
 import numpy as np
+
+cdef enum:
+    # Rows that are written with the GIL: they take some microseconds, getting it back from a busy thread milliseconds.
+    WITH_GIL = 2048
 
 
 cdef inline int locked_put(TradeRing* r, const Event* trade) noexcept:
@@ -158,13 +162,16 @@ cdef class InMemoryTradeStore:
             return 0
         PyObject_GetBuffer(rows, &buffer, PyBUF_SIMPLE)
         try:
-            with nogil:
-                for at in range(n):
-                    fault = trade_record_fault(&(<const Event*>buffer.buf)[at])
-                    if fault != NULL:
-                        break
-                if fault == NULL:
-                    code = trade_store_put_rows(&self.ring, <const Event*>buffer.buf, n, &stored)
+            if n <= WITH_GIL:
+                fault = trade_rows_fault(<const Event*>buffer.buf, n, &at)
+            if n <= WITH_GIL and fault == NULL and pye_try_lock(&self.ring.lock):
+                code = trade_ring_put_rows(&self.ring, <const Event*>buffer.buf, n, &stored)
+                pye_unlock(&self.ring.lock)
+            elif fault == NULL:
+                with nogil:
+                    fault = trade_rows_fault(<const Event*>buffer.buf, n, &at)
+                    if fault == NULL:
+                        code = trade_store_put_rows(&self.ring, <const Event*>buffer.buf, n, &stored)
         finally:
             PyBuffer_Release(&buffer)
         if fault != NULL:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ from pyengine.records import (
     TimeInForce,
 )
 from pyengine.snapshot import restore_snapshot, take_snapshot
+from pyengine.stores.interfaces import Flushed, OrderStore, TradeStore
+
+if TYPE_CHECKING:
+    from pyengine.stores.feed import EngineFeed
 
 
 class Run:
@@ -88,7 +92,9 @@ class Engine(EngineCore):
     self_trade : SelfTrade
         What happens when two orders of one user meet, unless the user or the command says otherwise.
     order_store, trade_store : optional
-        L1 stores that follow the engine's events; without them the engine runs bare.
+        Stores that follow the engine's events; without them the engine runs bare. Those in memory, and the memory of a
+        composite, are written within each call; anything else gets the events by a thread of its own, see
+        `pyengine.stores.feed`. Who closes the engine closes its stores afterwards.
     capacity : int
         Resting orders to take memory for at once; the engine grows beyond as needed.
     publish_wait_s : float
@@ -99,6 +105,8 @@ class Engine(EngineCore):
     Thread-safety: any thread may call; see `EngineCore`.
     """
 
+    _feed: EngineFeed | None = None
+
     def __init__(
         self,
         instruments: Iterable[Instrument] = (),
@@ -106,11 +114,16 @@ class Engine(EngineCore):
         # Read by the compiled half, which is made first.
         ring_capacity: int = 65536,  # noqa: ARG002
         self_trade: SelfTrade = SelfTrade.OFF,  # noqa: ARG002
-        order_store: InMemoryOrderStore | None = None,  # noqa: ARG002
-        trade_store: InMemoryTradeStore | None = None,  # noqa: ARG002
+        order_store: OrderStore | None = None,
+        trade_store: TradeStore | None = None,
         capacity: int = 0,  # noqa: ARG002
         publish_wait_s: float = 1.0,  # noqa: ARG002
     ) -> None:
+        if _is_fed(order_store) or _is_fed(trade_store):
+            # Not at the top: most engines have nothing to do with composites and their threads.
+            from pyengine.stores.feed import EngineFeed  # noqa: PLC0415
+
+            self._feed = EngineFeed(self, order_store, trade_store)
         for instrument in instruments:
             self.add_instrument(instrument)
 
@@ -294,6 +307,30 @@ class Engine(EngineCore):
         """
         return restore_snapshot(data, cls, **options)
 
+    def flush_stores(self, timeout_s: float = 5.0) -> Flushed:
+        """Wait until all events so far are safe in every layer of the stores, up to a deadline.
+
+        Returns
+        -------
+        Flushed
+            Which layers have everything; those in memory always have, and aren't named unless a composite does.
+        """
+        return Flushed() if self._feed is None else self._feed.flush(timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Refuse all later calls, and bring the stores what has happened, up to a deadline; they stay open.
+
+        Consumers can still read what is in the ring. Closing twice is closing once.
+        """
+        super().close()
+        if self._feed is not None:
+            self._feed.finish(timeout_s)
+
+    def __del__(self) -> None:
+        """Bring the stores what has happened."""
+        if self._feed is not None:
+            self._feed.finish()
+
     def _user(self, user: str | int | None) -> int:
         if user is None:
             return 0
@@ -310,6 +347,11 @@ class Engine(EngineCore):
     def __repr__(self) -> str:
         """Show the number of books and resting orders."""
         return f"<Engine: {len(self.books)} books, {self.resting_orders} resting orders>"
+
+
+def _is_fed(store: object) -> bool:
+    """Whether a store needs more than the compiled half does."""
+    return store is not None and not isinstance(store, (InMemoryOrderStore, InMemoryTradeStore))
 
 
 _SIDES = {"buy": 1, "sell": 2, "b": 1, "s": 2}

@@ -27,13 +27,13 @@ from pyengine.store_errors import StoreClosed
 from pyengine.stores.composite import process
 from pyengine.stores.composite.intake import Accepted, Intake, Wait, store_flushed
 from pyengine.stores.composite.layer import Layer, LayerOptions, is_memory
-from pyengine.stores.composite.numbers import refuse_unnamed
 from pyengine.stores.composite.receipt import Receipt
 from pyengine.stores.composite.ring import RecordRing
 from pyengine.stores.composite.writer import LayerWriter
 from pyengine.stores.interfaces import Flushed, StoreStats
 
 _ENGINE_NAP_S = 0.0002
+_ENGINE_LEFT_S = 0.5
 _CORE_STORES = (InMemoryOrderStore, InMemoryTradeStore)
 
 
@@ -43,7 +43,6 @@ class Kind:
 
     interface: type
     what: str
-    table: str
     dtype: np.dtype[np.void]
     make_objects: Callable[[Records, Any], Iterable[Any]]
     make_array: Callable[[Iterable[Any], Names], Records]
@@ -153,13 +152,6 @@ class Composite:
     def _refuse_closed(self) -> None:
         if self._closed or self._ring.closing:
             raise StoreClosed("the composite must be open, was closed")
-
-    def _refuse_unnamed(self, rows: Records) -> None:
-        """Refuse numbers that layers with names couldn't store."""
-        if self._strict:
-            refuse_unnamed(rows, "instrument", len(self._names.instruments), self._kind.table)
-            if "user" in (rows.dtype.names or ()):
-                refuse_unnamed(rows, "user", len(self._names.users), self._kind.table)
 
     def _to_memory(self, rows: Records) -> int:
         """Write records to the memory layer, if there is one; return how many it stored."""
@@ -345,7 +337,10 @@ def _close(store: Any) -> None:
 
 
 def _abandon(ring: RecordRing, layers: tuple[Layer, ...]) -> None:
-    """Let the threads of a composite that is gone write what is left, and end."""
-    ring.close()
+    """Let the threads of a composite that is gone write what is left, and end.
+
+    Not at once: when composite and engine go together, the composite goes first, and the engine's last events come after.
+    """
+    ring.close(delay_s=_ENGINE_LEFT_S)
     for layer in layers:
         layer.readers.close()

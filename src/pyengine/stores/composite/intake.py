@@ -18,6 +18,9 @@ from pyengine.stores.composite.ring import SAVE, RecordRing
 Wait = Literal["memory", "all"] | Collection[str]
 """What a write waits for: "memory", "all" layers, or those of these names."""
 
+_ENGINE_WAIT_S = 0.25
+"""How long an engine's records wait for room: less than the engine waits for them."""
+
 Accepted = tuple[int, int, int]
 """How many records memory stored, and the first and the last position of all in the ring (0: none)."""
 
@@ -89,11 +92,12 @@ class Intake:
         Matching doesn't stop for a layer: one that hasn't made room in time loses the oldest, which is counted and logged.
         """
         ring = self._ring
+        patience_s = min(self._full_wait_s, _ENGINE_WAIT_S)
         for start in range(0, len(rows), ring.capacity):
             part = rows[start : start + ring.capacity]
             with ring.lock:
                 self._get_ready()
-                if not ring.make_room(len(part), time.monotonic() + self._full_wait_s, self._trip_stalled):
+                if not ring.make_room(len(part), time.monotonic() + patience_s, self._trip_stalled):
                     for cursor in ring.cursors:
                         if cursor.holds and ring.head + len(part) - cursor.taken > ring.capacity:
                             ring.let_go(cursor)

@@ -82,12 +82,3 @@ class _Column:
             wrong.update(dict.fromkeys(np.flatnonzero(values == number).tolist(), error))
         if not self._same:
             rows[self.name] = self._numbers[values]
-
-
-def refuse_unnamed(rows: Records, field: str, known: int, table: str) -> None:
-    """Raise FieldError for the first row whose number is `known` or above: nobody could say what it stands for."""
-    values = rows[field]
-    if len(rows) and values.max() >= known:
-        row = int((values >= known).argmax())
-        what = "a name" if field == "user" else "an instrument"
-        raise FieldError(f"{table}[{row}].{field}", int(values[row]), f"{what} that the store knows")

@@ -26,7 +26,7 @@ from pyengine.stores.composite.ring import REMOVE, SAVE
 from pyengine.stores.interfaces import OrderStore
 from pyengine.stores.objects import orders_of
 
-ORDERS = Kind(OrderStore, "an OrderStore", "orders", ORDER_RECORD_DTYPE, orders_of, order_array)
+ORDERS = Kind(OrderStore, "an OrderStore", ORDER_RECORD_DTYPE, orders_of, order_array)
 _PUT_BACK = 1000
 """Orders of one answer that are put back above, at most."""
 
@@ -209,28 +209,17 @@ class CompositeOrderStore(Composite):
         return loaded
 
     def _accept_one(self, order: Order, patience_s: float | None = None) -> Accepted:
-        rows = order_array((order,), self._names, lent=self._lent)
-        if self._strict:
-            self._refuse_nameless(order)
+        rows = order_array((order,), self._names, lent=self._lent, named=self._strict)
         return self._intake.accept(rows, SAVE, self._to_memory, patience_s)
 
     def _array(self, orders: Records | Iterable[Order]) -> Records:
-        rows = order_array(orders, self._names, lent=self._lent)
-        self._refuse_unnamed(rows)
-        return rows
+        return order_array(orders, self._names, lent=self._lent, named=self._strict)
 
     def _accept_batch(self, rows: Records, patience_s: float | None = None) -> Accepted:
         return self._intake.accept(rows, SAVE, self._to_memory, patience_s)
 
     def _accept_removals(self, rows: Records, patience_s: float | None = None) -> Accepted:
         return self._intake.accept(rows, REMOVE, self._remove_from_memory, patience_s)
-
-    def _refuse_nameless(self, order: Order) -> None:
-        user = order.user
-        if isinstance(user, int) and self._names.user(user) is None:
-            raise FieldError("user", user, "a name that the store knows")
-        if order.instrument is None and self._names.instrument(order.instrument_index) is None:
-            raise FieldError("instrument", order.instrument_index, "an instrument that the store knows")
 
     def _removals(self, order_ids: Iterable[int] | NDArray[np.uint64]) -> Records:
         try:

@@ -1,5 +1,7 @@
 """What composites do when their process forks or ends."""
 
+# ruff: noqa: SLF001 - it is their own life.
+
 from __future__ import annotations
 
 import atexit
@@ -17,8 +19,9 @@ EXIT_S = 5.0
 
 _composites: weakref.WeakSet[Any] = weakref.WeakSet()
 _writers: weakref.WeakSet[Any] = weakref.WeakSet()
-_finishers: weakref.WeakSet[Any] = weakref.WeakSet()
+_feeds: weakref.WeakSet[Any] = weakref.WeakSet()
 _held: list[Any] = []
+_held_feeds: list[Any] = []
 _forking = threading.Lock()
 
 
@@ -32,9 +35,9 @@ def remember(writer: Any) -> None:
     _writers.add(writer)
 
 
-def feed(finisher: Any) -> None:
-    """Look after what feeds composites: its `finish(timeout_s)` is called before theirs."""
-    _finishers.add(finisher)
+def feed(feeding: Any) -> None:
+    """Look after what feeds composites, at a fork and at the end of the process."""
+    _feeds.add(feeding)
 
 
 def go_first() -> None:
@@ -45,38 +48,44 @@ def go_first() -> None:
 
 def _before_fork() -> None:
     # Nobody else may be in the middle of a write, or the child would find locks taken by threads that it hasn't got.
-    _forking.acquire()  # noqa: SIM115, RUF100  released after the fork
+    _forking.acquire()
+    _held_feeds[:] = sorted(_feeds, key=id)
+    for feeding in _held_feeds:
+        feeding.before_fork()
     _held[:] = sorted(_composites, key=id)
     for composite in _held:
-        composite._ring.lock.acquire()  # noqa: SLF001  the other half of the class
+        composite._ring.lock.acquire()
         if composite.memory_layer is not None:
             hold(composite.memory_layer)
 
 
-def _after_fork(end: Callable[[Any], object]) -> None:
+def _after_fork(end: Callable[[Any], object], *, in_child: bool) -> None:
     for composite in _held:
         if composite.memory_layer is not None:
             release(composite.memory_layer)
         end(composite)
+    for feeding in _held_feeds:
+        feeding.after_fork(in_child=in_child)
     _held.clear()
+    _held_feeds.clear()
 
 
 def _in_parent() -> None:
-    _after_fork(lambda composite: composite._ring.lock.release())  # noqa: SLF001
+    _after_fork(lambda composite: composite._ring.lock.release(), in_child=False)
     _forking.release()
 
 
 def _in_child() -> None:
     global _forking  # noqa: PLW0603  its owner's thread is this one, but a lock of the parent's stays suspect
-    _after_fork(lambda composite: composite._start_anew())  # noqa: SLF001
+    _after_fork(lambda composite: composite._start_anew(), in_child=True)
     _writers.clear()
     _forking = threading.Lock()
 
 
 def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_S
-    for finisher in list(_finishers):
-        finisher.finish(max(0.0, deadline - time.monotonic()))
+    for feeding in list(_feeds):
+        feeding.finish(max(0.0, deadline - time.monotonic()))
     writers = list(_writers)
     for writer in writers:
         writer.stop()

@@ -55,7 +55,7 @@ class RecordRing:
         self.capacity = capacity
         self.head = 0
         self.last_remove = 0
-        self.closing = False
+        self._ends_at = float("inf")
         self.cursors: list[Cursor] = []
         self._mask = capacity - 1
         self._size = dtype.itemsize
@@ -63,6 +63,8 @@ class RecordRing:
         self._words = self._rows.view("<u8").reshape(capacity, -1)
         self._bytes = self._rows.view(np.uint8).data
         self._ops = np.zeros(capacity, np.uint8)
+        self._op_bytes = self._ops.data
+        self._op_patterns = (memoryview(bytes(capacity)), memoryview(bytes([REMOVE]) * capacity))
         self._spills = False  # somebody wants to know what is overwritten
         self._limit = capacity  # positions up to here are free without a look at the cursors
         self._marks: list[tuple[int, float]] = []  # position of a push and when it was, every now and then
@@ -125,16 +127,17 @@ class RecordRing:
         # A copy through a memoryview keeps the GIL, which one through an array gives away: a busy writer would take it, and
         # the caller would wait milliseconds for its return.
         raw = rows.view(np.uint8).data
+        ops = self._op_patterns[op]
         to_end = self.capacity - at
         if count <= to_end:
             self._bytes[at * self._size : (at + count) * self._size] = raw
-            self._ops[at : at + count] = op
+            self._op_bytes[at : at + count] = ops[:count]
         else:
             cut = to_end * self._size
             self._bytes[at * self._size :] = raw[:cut]
             self._bytes[: len(raw) - cut] = raw[cut:]
-            self._ops[at:] = op
-            self._ops[: count - to_end] = op
+            self._op_bytes[at:] = ops[:to_end]
+            self._op_bytes[: count - to_end] = ops[: count - to_end]
         self.head += count
         if op == REMOVE:
             self.last_remove = self.head
@@ -163,10 +166,15 @@ class RecordRing:
                 self._marks = self._marks[::2]
                 self._spacing_s *= 2
 
-    def close(self) -> None:
-        """Wake everybody up: readers see `closing`, pushers find no more room than there is."""
+    @property
+    def closing(self) -> bool:
+        """Whether the ring was closed: nothing more comes, and readers end when they have what there is."""
+        return self._ends_at <= time.monotonic()
+
+    def close(self, delay_s: float = 0.0) -> None:
+        """Close at once or in a moment, and wake everybody up."""
         with self.lock:
-            self.closing = True
+            self._ends_at = min(self._ends_at, time.monotonic() + delay_s)
             self._arrived.notify_all()
             self._progress.notify_all()
 
@@ -185,7 +193,7 @@ class RecordRing:
         deadline = time.monotonic() + timeout_s
         with self.lock:
             while self.head == cursor.taken and not cursor.nudged and not self.closing:
-                left_s = deadline - time.monotonic()
+                left_s = min(deadline, self._ends_at) - time.monotonic()
                 if left_s <= 0:
                     break
                 self._idle += 1
@@ -200,7 +208,7 @@ class RecordRing:
         """Sleep, but wake up when the ring closes."""
         deadline = time.monotonic() + timeout_s
         with self.lock:
-            while not self.closing and (left_s := deadline - time.monotonic()) > 0:
+            while (left_s := min(deadline, self._ends_at) - time.monotonic()) > 0:
                 self._arrived.wait(left_s)
 
     def take(self, cursor: Cursor, most: int) -> Batch | None:

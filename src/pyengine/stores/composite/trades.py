@@ -20,7 +20,7 @@ from pyengine.stores.composite.ring import SAVE
 from pyengine.stores.interfaces import TradeStore
 from pyengine.stores.objects import trades_of
 
-TRADES = Kind(TradeStore, "a TradeStore", "trades", TRADE_DTYPE, trades_of, trade_array)
+TRADES = Kind(TradeStore, "a TradeStore", TRADE_DTYPE, trades_of, trade_array)
 
 
 class CompositeTradeStore(Composite):
@@ -94,31 +94,29 @@ class CompositeTradeStore(Composite):
         return self._receipt(self._accept_batch(self._array(trades)), wait, timeout_s)
 
     def _accept_one(self, trade: Trade, patience_s: float | None = None) -> Accepted:
-        rows = trade_array((trade,), self._names, lent=self._lent)
-        if self._strict and trade.symbol is None and self._names.instrument(trade.instrument_index) is None:
-            raise FieldError("instrument", trade.instrument_index, "an instrument that the store knows")
+        rows = trade_array((trade,), self._names, lent=self._lent, named=self._strict)
         return self._intake.accept(rows, SAVE, self._to_memory, patience_s)
 
     def _array(self, trades: Records | Iterable[Trade]) -> Records:
-        rows = trade_array(trades, self._names, lent=self._lent)
-        self._refuse_unnamed(rows)
-        return rows
+        return trade_array(trades, self._names, lent=self._lent, named=self._strict)
 
     def _accept_batch(self, rows: Records, patience_s: float | None = None) -> Accepted:
         return self._intake.accept(rows, SAVE, self._to_memory, patience_s)
 
     def _to_memory(self, rows: Records) -> int:
-        self._note_newest(rows)
+        if self.memory_layer is None:
+            self._newest = max(self._newest, int(rows["trade_id"].max(initial=0)))
         return super()._to_memory(rows)
 
     def accept_from_engine(self, rows: Records) -> None:
         """Take trades of the engine that this store is attached to; it has written a `memory_layer` by itself."""
-        self._note_newest(rows)
+        if self.memory_layer is None and len(rows):
+            self._newest = max(self._newest, int(rows["trade_id"][-1]))
         super().accept_from_engine(rows)
 
-    def _note_newest(self, rows: Records) -> None:
-        if len(rows):
-            self._newest = max(self._newest, int(rows["trade_id"].max()))
+    def _newest_known(self) -> int:
+        """Return the highest id of a trade that this composite was given."""
+        return self._newest if self.memory_layer is None else self._memory.newest_trade_id or 0
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -157,6 +155,7 @@ class CompositeTradeStore(Composite):
     def _gather(self, limit: int, position: int) -> Reading[Answer[Trade]]:
         """Ask the layers, until one has all of it."""
         failed: list[tuple[Layer, Exception]] = []
+        newest = self._newest_known()
         best = None
         if self._memory is not None and len(own := self._memory.get_recent(limit)):
             best = Answer(own, self._memory_name, complete=False)
@@ -164,7 +163,7 @@ class CompositeTradeStore(Composite):
             reply: Reply = yield Ask(layer, "get_recent", (limit,), position)
             if reply.error is None:
                 trades: list[Trade] = reply.value
-                whole = is_dense(trades, limit, self._newest)
+                whole = is_dense(trades, limit, newest)
                 if not whole and layer.is_whole and not layer.is_cache and getattr(trades, "complete", True):
                     reply = yield Ask(layer, "complete_for", (limit,))
                     whole = reply.error is None and reply.value

@@ -1,0 +1,215 @@
+"""From an engine to any store: a thread that turns events into orders and trades.
+
+    engine ─► L1 in memory, within the call
+           └► event ring ─► feed ─► ring of a composite ─► its layers, each at its own pace
+
+A store that isn't a composite is put behind one of its own, so that a slow or dead backend has a ring, a breaker and a writer
+to itself whatever it is. The engine waits for the feed as for any required consumer; the feed waits for layers only briefly,
+and what they miss then is counted by the composite. Matching doesn't stop for a store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from pyengine._core.consumer import Consumer
+from pyengine._core.engine import EngineCore
+from pyengine._core.order_store import InMemoryOrderStore
+from pyengine._core.trade_store import InMemoryTradeStore
+from pyengine.errors import FieldTypeError
+from pyengine.records import TRADE_DTYPE, Kind, Records
+from pyengine.store_errors import StoreClosed
+from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, process
+from pyengine.stores.interfaces import Flushed, OrderStore, StoreStats, TradeStore
+
+_MOST = 8192
+_MANY = 2048
+_SHORTEST_NAP_S = 0.5e-3
+_LONGEST_NAP_S = 2e-3
+_log = logging.getLogger("pyengine.stores.feed")
+
+
+class EngineFeed:
+    """Feeds the stores of an engine from its events. Made by `Engine`.
+
+    Parameters
+    ----------
+    engine : EngineCore
+    order_store, trade_store : optional
+        Those that the engine doesn't write by itself; composites, or any others.
+
+    Raises
+    ------
+    FieldTypeError
+        Something is no store.
+
+    Notes
+    -----
+    Orders that were in the engine before, out of a snapshot, are unknown here until an event changes them, and then counted as
+    `unmatched_events`.
+
+    Thread-safety: any thread. Fork: the child's engine is fed by a thread of its own, from its own events on.
+    """
+
+    def __init__(self, engine: EngineCore, order_store: Any = None, trade_store: Any = None) -> None:
+        self._orders = _fed_orders(engine, order_store)
+        self._trades = _fed_trades(engine, trade_store)
+        self._tracker = InMemoryOrderStore(names=engine.names)
+        self._counts = {"events": 0, "orders": 0, "trades": 0, "missed": 0}
+        self._consumer = Consumer(engine, True, "stores")
+        self._fed = self._skip_to = self._consumer.position
+        self._closed = False
+        self._lock = threading.RLock()
+        self.wake = threading.Event()
+        for store in filter(None, (self._orders, self._trades)):
+            store.follow(_upstream(self))
+        process.feed(self)
+        self._start()
+
+    def _start(self) -> None:
+        threading.Thread(target=_run, args=(weakref.ref(self),), name="pyengine-feed", daemon=True).start()
+
+    # --- feeding ------------------------------------------------------------------------------------------------------
+
+    def step(self) -> int:
+        """Bring the stores what has happened, up to some thousand events; return how many it was."""
+        with self._lock:
+            if self._closed:
+                return 0
+            events = self._consumer.read(_MOST)
+            if not len(events):
+                return 0
+            # In a forked child, what happened before the fork is the parent's to write.
+            new = events if self._fed >= self._skip_to else events[events["seq"] >= self._skip_to]
+            self._counts["events"] += len(events)
+            if self._orders is not None:
+                orders = self._tracker.apply_changes(events)
+                self._tracker.remove_finished(keep=0)
+                self._give(self._orders, orders if len(new) == len(events) else orders[:0], "orders")
+            if self._trades is not None:
+                self._give(self._trades, new[new["kind"] == Kind.TRADE].view(TRADE_DTYPE), "trades")
+            self._fed = self._consumer.position
+            return len(events)
+
+    def _give(self, store: CompositeOrderStore | CompositeTradeStore, rows: Records, what: str) -> None:
+        try:
+            store.accept_from_engine(rows)
+            self._counts[what] += len(rows)
+        except StoreClosed:
+            if not self._counts["missed"]:
+                _log.error("the engine's %s go nowhere: their store was closed", what)
+            self._counts["missed"] += len(rows)
+
+    def reached(self) -> Callable[[], bool]:
+        """Return what tells whether everything has come to the stores that has happened up to now."""
+        target = self._consumer.position + self._consumer.lag
+        self.wake.set()
+        return lambda: self._fed >= target or self._closed
+
+    # --- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether the feed was closed."""
+        return self._closed
+
+    def flush(self, timeout_s: float = 5.0) -> Flushed:
+        """Wait until everything that has happened up to now is safe in all layers of the stores, up to a deadline."""
+        deadline = time.monotonic() + timeout_s
+        done: list[str] = []
+        late: list[str] = []
+        for store in filter(None, (self._orders, self._trades)):
+            flushed = store.flush(timeout_s=max(0.0, deadline - time.monotonic()))
+            done += flushed.done
+            late += flushed.late
+        return Flushed(tuple(dict.fromkeys(done)), tuple(dict.fromkeys(late)))
+
+    def finish(self, timeout_s: float = 5.0) -> None:
+        """Bring the stores what is left, and stop. Stopping twice is stopping once."""
+        deadline = time.monotonic() + timeout_s
+        while self.step() and time.monotonic() < deadline:
+            pass
+        with self._lock:
+            if self._closed:
+                return
+            lost = self._consumer.lag
+            if lost:
+                self._counts["missed"] += lost
+                _log.error("the last %d events of an engine have not come to its stores: it was closed", lost)
+            self._closed = True
+            self._consumer.close()
+            self.wake.set()
+
+    def stats(self) -> StoreStats:
+        """Return what was counted; `lag_records` are events that have yet to be turned into records."""
+        counts = {**self._counts, "unmatched_events": self._tracker.unmatched_events}
+        return StoreStats("feed", counts, {"lag_records": float(self._consumer.lag), "open": float(self._tracker.open_count)})
+
+    def before_fork(self) -> None:
+        """Be between two steps while the process forks."""
+        self._lock.acquire()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Go on; in a child with a thread of its own."""
+        if not in_child:
+            self._lock.release()
+            return
+        self._lock = threading.RLock()
+        self.wake = threading.Event()
+        self._skip_to = self._consumer.position + self._consumer.lag
+        if not self._closed:
+            self._start()
+
+
+def _run(feed_of: weakref.ref[EngineFeed]) -> None:
+    """Feed until the feed is closed, or gone with its engine."""
+    nap_s = _SHORTEST_NAP_S
+    while True:
+        feed = feed_of()
+        if feed is None or feed.closed:
+            return
+        events = feed.step()
+        if events > _MANY:
+            continue
+        # A few events at a time would cost as much as many, and take cache lines away from the engine that writes them.
+        nap_s = _SHORTEST_NAP_S if events else min(2 * nap_s, _LONGEST_NAP_S)
+        wake = feed.wake
+        del feed
+        wake.wait(nap_s)
+        wake.clear()
+
+
+def _upstream(feed: EngineFeed) -> Callable[[], Callable[[], bool]]:
+    """Let a composite ask its feed without keeping it, and the engine, alive."""
+    feed_of = weakref.ref(feed)
+
+    def upstream() -> Callable[[], bool]:
+        found = feed_of()
+        return found.reached() if found is not None else lambda: True
+
+    return upstream
+
+
+def _fed_orders(engine: EngineCore, store: Any) -> CompositeOrderStore | None:
+    if store is None or isinstance(store, InMemoryOrderStore):
+        return None
+    if not isinstance(store, OrderStore):
+        raise FieldTypeError("order_store", store, "an OrderStore, such as one of a class that names it as its base")
+    fed = store if isinstance(store, CompositeOrderStore) else CompositeOrderStore(store, own=False)
+    fed.attach_names(engine.names)
+    return fed
+
+
+def _fed_trades(engine: EngineCore, store: Any) -> CompositeTradeStore | None:
+    if store is None or isinstance(store, InMemoryTradeStore):
+        return None
+    if not isinstance(store, TradeStore):
+        raise FieldTypeError("trade_store", store, "a TradeStore, such as one of a class that names it as its base")
+    fed = store if isinstance(store, CompositeTradeStore) else CompositeTradeStore(store, own=False)
+    fed.attach_names(engine.names)
+    return fed
