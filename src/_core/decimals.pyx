@@ -148,21 +148,17 @@ cdef char* grid_text(char* out, const Grid* grid, int64_t steps, bint point) noe
 
 
 cdef char* numeric(char* out, const uint16_t* groups, uint32_t n, int32_t weight, uint32_t scale, bint negative) noexcept nogil:
-    """Write a numeric with its length before it; `groups` are digits of base 10,000, the highest first, at its weight."""
-    cdef uint32_t i = 0
+    """Write a numeric with its length before it; `groups` are digits of base 10,000, the highest first, which isn't 0."""
+    cdef uint32_t i
     while n != 0 and groups[n - 1] == 0:
         n -= 1
-    while i < n and groups[i] == 0:
-        i += 1
-        weight -= 1
-    out = pye_put32(out, 8 + 2 * (n - i))
-    out = pye_put16(out, <uint16_t>(n - i))
-    out = pye_put16(out, <uint16_t><int16_t>(weight if n != i else 0))
-    out = pye_put16(out, NUMERIC_NEGATIVE if negative and n != i else 0)
+    out = pye_put32(out, 8 + 2 * n)
+    out = pye_put16(out, <uint16_t>n)
+    out = pye_put16(out, <uint16_t><int16_t>(weight if n != 0 else 0))
+    out = pye_put16(out, NUMERIC_NEGATIVE if negative else 0)
     out = pye_put16(out, <uint16_t>scale)
-    while i < n:
+    for i in range(n):
         out = pye_put16(out, groups[i])
-        i += 1
     return out
 
 

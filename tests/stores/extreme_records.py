@@ -40,8 +40,7 @@ SIZES = st.one_of(POSITIVE, st.integers(1, 10**6))
 PRICES = st.one_of(INT64, st.integers(-(10**9), 10**9))
 TIMES = st.one_of(
     INT64,
-    st.integers(-(2**63 // 10**6), 2**63 // 10**6).map(lambda ms: ms * 10**6),
-    st.integers(0, 2**31).map(lambda s: s * 10**9),
+    st.builds(lambda n, zeros: n // 10**zeros * 10**zeros, st.integers(-(2**62), 2**62), st.integers(1, 10)),
 )
 
 NAMES = st.one_of(

@@ -1,0 +1,371 @@
+"""Trades in an append-only file: one JSON object a line, readable by any tool, for audits and recovery.
+
+Durability: what `flush` or the policy says. Latency: a save costs its caller a copy into a queue, unless the policy is "always".
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Collection, Iterable
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self, get_args
+
+import numpy as np
+
+from pyengine._core.json_lines import trade_lines
+from pyengine._core.names import Names
+from pyengine._core.record_arrays import trade_array
+from pyengine._core.trade import Trade, trade_from_bytes
+from pyengine.errors import FieldError, FieldTypeError
+from pyengine.instrument import Instrument
+from pyengine.optional import require
+from pyengine.records import TRADE_DTYPE, Records
+from pyengine.store_errors import StoreClosed, StoreDamaged, StoreError, StoreUnavailable
+from pyengine.stores.arguments import limit_of, whole
+from pyengine.stores.file_history import Line, LogView, newest_lines
+from pyengine.stores.file_log import LogOptions, TradeLog
+from pyengine.stores.file_meta import LogMeta, same_grid
+from pyengine.stores.file_packer import Packer
+from pyengine.stores.file_writer import AtWork, FileWriter, Fsync, WriterOptions, finish
+from pyengine.stores.interfaces import Flushed, StoreStats
+from pyengine.stores.json_form import read_object, read_symbol, read_trade
+
+
+class FileTradeStore:
+    """Trades appended to a file, off the caller's path, in order and once each.
+
+    Parameters
+    ----------
+    path : path
+        The file that is written to. Closed ones lie beside it as ``trades.log.000001`` and on, with ``.zst`` when they are
+        packed; ``trades.log.meta`` has the instruments, ``trades.log.lock`` says who writes, and an unfinished last line that
+        was found at start is kept in ``trades.log.unfinished``.
+    names : Names, optional
+        Table of instruments. Default: a table of its own.
+    fsync : "always", "batch", "interval" or "never"
+        When the disk is waited for: for each save, by its caller too; after each batch; once in `interval_s`; or never, which
+        outlives a crash of the process but not of the machine.
+    interval_s : float
+    capacity : int
+        Trades that may wait in the queue. A larger array is taken in when the queue is empty.
+    full : "wait" or "refuse"
+        What a save does when the queue has no room: wait for it up to `wait_s` and then raise StoreFull, or raise at once.
+    wait_s : float
+    rotate_bytes : int
+        Size at which a new file is begun; 0 for any.
+    rotate_daily : bool
+        Whether the first trade of another day (UTC, by the trade's time) begins a new file.
+    compress : bool
+        Whether closed files are packed with zstd.
+
+    Raises
+    ------
+    FieldError
+        A parameter can't be.
+    StoreUnavailable
+        The file can't be opened, or another process or store writes to it; the text says who.
+    StoreDamaged
+        The last line of the file isn't one of a log of trades.
+    MissingExtraError
+        Files are to be packed and zstandard isn't installed.
+
+    Notes
+    -----
+    A full disk or another error of the system refuses nothing: trades are kept and written again and again, `error` and `stats`
+    say so, it is logged once, `flush` is late, and "always" waits no longer than `wait_s`. What waits is bounded by `capacity`.
+
+    Lines have neither the number of the event (`seq`) nor who was filled; trades read back have 0 there. After a fork the child
+    reads, and writes if the parent has closed. Thread-safe.
+    """
+
+    name = "file"
+    _close_s = 5.0  # before a close gives up
+
+    def __init__(
+        self,
+        path: Path | str = "trades.log",
+        *,
+        names: Names | None = None,
+        fsync: Fsync = "batch",
+        interval_s: float = 1.0,
+        capacity: int = 65_536,
+        full: Literal["wait", "refuse"] = "wait",
+        wait_s: float = 5.0,
+        rotate_bytes: int = 0,
+        rotate_daily: bool = False,
+        compress: bool = True,
+    ) -> None:
+        if names is not None and not isinstance(names, Names):
+            raise FieldTypeError("names", names, "Names or None")
+        if fsync not in get_args(Fsync):
+            raise FieldError("fsync", fsync, "always, batch, interval or never")
+        if full not in ("wait", "refuse"):
+            raise FieldError("full", full, "wait or refuse")
+        for field, seconds in (("interval_s", interval_s), ("wait_s", wait_s)):
+            if not 0 <= seconds < threading.TIMEOUT_MAX:
+                raise FieldError(field, seconds, "a number of seconds, not below 0")
+        try:
+            self.path = Path(path).resolve()
+        except TypeError:
+            raise FieldTypeError("path", path, "a path") from None
+        except ValueError:
+            raise FieldError("path", path, "a path without NUL") from None
+        self._names = Names() if names is None else names
+        self._lent = False
+        self._checked = np.zeros(0, np.bool_)
+        self._writer_options = WriterOptions(fsync, interval_s, whole("capacity", capacity, 1, 2**32), full == "wait", wait_s)
+        rotate_bytes = whole("rotate_bytes", rotate_bytes, 0, 2**62)
+        self._log_options = LogOptions(fsync != "never", rotate_bytes, rotate_daily)
+        self._packs = compress and bool(rotate_bytes or rotate_daily)
+        if self._packs:
+            require("zstandard", "zstd")
+        self._guard = threading.Lock()
+        self._closed = False
+        self._at_work: AtWork | None = self._open()
+        _stores.add(self)
+
+    def _open(self) -> AtWork:
+        """Open the log and start the threads."""
+        try:
+            log = TradeLog(self.path, self._names, self._log_options)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreUnavailable(f"file store: open {self.path}: {error.strerror}") from error
+        packer = Packer(self.path) if self._packs else None
+        if packer is not None:
+            log.on_closed = packer.wake
+        at_work = AtWork(log, FileWriter(log, self._writer_options), packer)
+        self._finish = weakref.finalize(self, finish, at_work, self._close_s)
+        return at_work
+
+    def _working(self) -> AtWork:
+        """Return the log and its threads; a forked child has to open its own."""
+        if self._closed:
+            raise StoreClosed("file store: store must be open, was closed")
+        if self._at_work is None:
+            with self._guard:
+                if self._at_work is None:
+                    self._at_work = self._open()
+        return self._at_work
+
+    def save(self, trade: Trade) -> bool:
+        """Take in a trade, as `TradeStore.save` says; see `fsync` for what it waits for."""
+        return self.save_batch((trade,)) == 1
+
+    def save_batch(self, trades: Records | Iterable[Trade]) -> int:
+        """Take in many trades, as `TradeStore.save_batch` says. O(n).
+
+        Raises
+        ------
+        FieldTypeError, FieldError
+            Something isn't a trade, or its instrument is unknown or of another grid than the one in the file.
+        StoreFull
+            The queue had no room in time; nothing was taken in.
+        StoreClosed, StoreDamaged
+        """
+        work = self._working()
+        rows = trade_array(trades, self._names, lent=self._lent)
+        if len(rows) == 0:
+            return 0
+        self._refuse_instruments(rows, work.log.meta)
+        return work.writer.accept(rows)
+
+    def _refuse_instruments(self, rows: Records, meta: LogMeta) -> None:
+        """Raise for an instrument that is unknown, or that can't be written with the decimals of the file."""
+        numbers, instruments = np.ascontiguousarray(rows["instrument"]), self._names.instruments
+        if numbers.max() >= len(instruments):
+            row = int((numbers >= len(instruments)).argmax())
+            raise FieldError(f"trades[{row}].instrument", int(numbers[row]), "the number of an instrument that the store knows")
+        checked = self._checked
+        if len(checked) < len(instruments):
+            checked = np.concatenate((checked, np.zeros(len(instruments) - len(checked), np.bool_)))
+            self._checked = checked
+        if checked[numbers].all():
+            return
+        for number in np.unique(numbers[~checked[numbers]]):
+            instrument = instruments[number]
+            written = meta.instruments.get(instrument.symbol)
+            if written is not None and not same_grid(instrument, written):
+                raise FieldError("instrument", instrument, f"on the grid that {self.path} was written with: {written}")
+            trade_lines(rows[numbers == number][:1], self._names)  # refuses a grid that has too many digits
+            checked[number] = True
+
+    def get_recent(self, limit: int = 100) -> list[Trade]:
+        """Return the newest trades, by falling id, those that aren't written yet among them. O(answer).
+
+        Raises
+        ------
+        StoreDamaged
+            A line isn't a trade, or isn't where it must be; the text says where it is.
+        StoreUnavailable
+            The files can't be read.
+        StoreClosed
+        """
+        wanted = limit_of(limit)
+        waiting, lines, meta, _ = self._newest(wanted)
+        newest = sorted({*lines, *waiting}, reverse=True)[:wanted]
+        return [self._trade(waiting[n]) if n in waiting else self._trade_of(lines[n], meta) for n in newest]
+
+    def complete_for(self, limit: int) -> bool:
+        """Whether `get_recent(limit)` would be all of the newest trades that were ever saved: unless closed files are gone."""
+        wanted = limit_of(limit)
+        _, _, _, numbers = self._newest(0)
+        if numbers == list(range(1, len(numbers) + 1)):
+            return True
+        waiting, lines, _, _ = self._newest(wanted)
+        return len({*lines, *waiting}) >= wanted
+
+    def _newest(self, wanted: int) -> tuple[dict[int, Records], dict[int, Line], LogMeta, list[int]]:
+        """Find the newest trades: rows that wait, lines of the files; and what the files are."""
+        if self._closed:
+            raise StoreClosed("file store: store must be open, was closed")
+        work = self._at_work
+        parts: list[Records] = []
+        try:
+            if work is None:
+                view, meta = LogView(self.path), LogMeta(self.path)
+            else:
+                parts, view, meta = work.writer.pending()
+            with closing(view):
+                lines = newest_lines(view, wanted, meta.late)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreUnavailable(f"file store: read {self.path}: {error.strerror}") from error
+        rows = np.concatenate([np.zeros(0, TRADE_DTYPE), *(part[-wanted:] for part in parts if wanted)])
+        return {int(row["trade_id"]): row for row in rows}, lines, meta, [number for number, _ in view.closed]
+
+    def _trade(self, row: Records) -> Trade:
+        """Make a trade of a row that waits, as it would be read back from its line."""
+        row = row.copy()
+        row["seq"] = row["flags"] = row["reason"] = 0
+        return trade_from_bytes(row.tobytes(), self._names.instruments[row["instrument"]])
+
+    def _trade_of(self, line: Line, meta: LogMeta) -> Trade:
+        """Make a trade of a line."""
+        fields = read_object(line.text, line.place)
+        symbol = read_symbol(fields, line.place)
+        return read_trade(fields, self._instrument(symbol, meta, line.place), line.place)
+
+    def _instrument(self, symbol: str, meta: LogMeta, place: str) -> Instrument:
+        """Find the instrument of a symbol: in the names, where it must have the grid of the file, else as the file has it."""
+        number = self._names.instrument_index(symbol)
+        written = meta.instruments.get(symbol)
+        if number is None:
+            instrument = meta.instrument(symbol)
+            if not self._lent:
+                self._names.add_instrument(instrument)
+            return instrument
+        instrument = self._names.instruments[number]
+        if written is not None and not same_grid(instrument, written):
+            raise StoreDamaged(f"{place}: instrument must have one grid, is {written} in {meta.path} and {instrument} here")
+        return instrument
+
+    def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:
+        """Wait until all that was accepted is on the disk, or with "never" in the hands of the system."""
+        if self._closed:
+            raise StoreClosed("file store: store must be open, was closed")
+        if layers is not None and self.name not in layers:
+            return Flushed()
+        work = self._at_work
+        if work is None or work.writer.flush(timeout_s):
+            return Flushed((self.name,))
+        return Flushed((), (self.name,))
+
+    def stats(self) -> StoreStats:
+        """Return what the store has counted."""
+        work = self._at_work
+        if work is None:
+            return StoreStats(self.name)
+        counts = {**work.log.counts, **work.writer.counts}
+        if work.packer is not None:
+            counts |= {"packed_files": work.packer.packed, "pack_errors": work.packer.errors}
+        return StoreStats(self.name, counts, work.writer.gauges())
+
+    def attach_names(self, names: Names) -> None:
+        """Take over the tables of an engine, which stay the engine's.
+
+        Raises
+        ------
+        FieldTypeError, FieldError
+            They aren't Names, or trades were saved with others.
+        """
+        if not isinstance(names, Names):
+            raise FieldTypeError("names", names, "Names")
+        work = self._working()
+        if names is not self._names:
+            if self._lent:
+                raise FieldError("names", names, "those of the engine that the store belongs to")
+            if work.writer.accepted:
+                raise FieldError("names", names, "given before trades are saved, or when the store is made")
+            self._names = work.log.names = names
+            self._checked = np.zeros(0, np.bool_)
+        self._lent = True
+
+    @property
+    def names(self) -> Names:
+        """Table of the instruments that numbers in arrays stand for."""
+        return self._names
+
+    @property
+    def error(self) -> Exception | None:
+        """Why trades can't be written at the moment; None when they can."""
+        work = self._at_work
+        return None if work is None else work.writer.error
+
+    @property
+    def closed(self) -> bool:
+        """Whether the store was closed."""
+        return self._closed
+
+    def close(self) -> None:
+        """Bring everything to the disk and let others write. Closing twice is closing once.
+
+        Raises
+        ------
+        StoreUnavailable
+            The disk refuses it; the trades are kept, the store stays open, and may be closed again.
+        """
+        with self._guard:
+            work = self._at_work
+            if not self._closed and work is not None:
+                if not work.close(self._close_s):
+                    raise StoreUnavailable(f"file store: close {self.path}: {work.unsafe} trades can't be written ({self.error})")
+                self._finish.detach()
+            self._closed = True
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Name the file."""
+        return f"<FileTradeStore {self.path}{', closed' if self._closed else ''}>"
+
+    def _forked(self) -> None:
+        """Begin anew in a forked child, which has neither the threads nor the right to write."""
+        self._guard = threading.Lock()
+        self._finish.detach()
+        work, self._at_work = self._at_work, None
+        if work is not None:
+            work.log.close()
+
+
+_stores: weakref.WeakSet[FileTradeStore] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store._forked()  # noqa: SLF001  a hook of this module
+
+
+os.register_at_fork(after_in_child=_after_fork)
