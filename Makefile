@@ -10,10 +10,10 @@ export OPENBLAS_NUM_THREADS = 1
 # Some tools call others by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help run test check bench stress asan fuzz mutants flash1 dev annotate clean
+.PHONY: help run run-distributed test check bench stress asan fuzz mutants flash1 dev annotate clean
 
 help:  ## Show the targets
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/created:
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,9 @@ dev:  ## An editable build with all tools in .venv-dev
 run: $(VENV)/run  ## Replay the bundled recorded market and compare it row by row
 	@mkdir -p out
 	$(BIN)/pyengine replay --sample --verify --picture out/coinbase.png
+
+run-distributed: $(VENV)/all  ## Run the market through all three deployment modes on embedded servers
+	$(BIN)/python examples/run_distributed.py
 
 test: $(VENV)/all  ## Run every test
 	$(BIN)/python -m pytest tests
