@@ -65,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the three deployment modes on embedded servers.")
     parser.add_argument("market", nargs="?", type=Path, default=samples.path(), help="a recording instead of the bundled one")
     market: Path = parser.parse_args(arguments).market
-    configure_logs("warning")
     console = Console(width=120)
     agree = True
     with PostgresServer() as postgres, ValkeyServer() as valkey:
@@ -148,4 +147,5 @@ def print_mode(settings: Settings, report: ReplayReport, held: list[Held], flush
 
 
 if __name__ == "__main__":
+    configure_logs("warning")
     raise SystemExit(main())
