@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from stores.contract.dict_stores import DictOrderStore, DictTradeStore
 
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Names
+from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
 from pyengine.stores.redis import RedisOrderStore, RedisTradeStore
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
@@ -62,6 +63,9 @@ class Backend:
         Whether it vouches for its lists.
     needs_names : bool
         Whether it refuses numbers that stand for no name: whoever stores the names does.
+    tells : bool
+        Whether a write says what became of it. A composite doesn't where only layers below memory could know: its writes
+        return when they are accepted.
     """
 
     name: str
@@ -70,29 +74,81 @@ class Backend:
     arrays: bool = True
     complete: bool = True
     needs_names: bool = True
+    tells: bool = True
 
     def __str__(self) -> str:
         return self.name
 
 
-def _sqlite(kind: type[Any]) -> Callable[[Place, Names | None], Any]:
-    return lambda place, names: kind(place.file, names=names, busy_timeout_s=PATIENCE_S)
+Factory = Callable[[Place, Names | None], Any]
 
 
-def _redis(kind: type[Any]) -> Callable[[Place, Names | None], Any]:
+def _sqlite(kind: type[Any]) -> Factory:
+    return lambda place, names: kind(place.file, names=names, synchronous="normal", busy_timeout_s=PATIENCE_S)
+
+
+def _redis(kind: type[Any]) -> Factory:
     return lambda place, names: kind(place.redis, names=names, read_timeout_s=PATIENCE_S)
 
 
+def _dict(kind: type[Any]) -> Factory:
+    return lambda *_: kind()
+
+
+def _together(kind: type[Any], *layers: Factory) -> Factory:
+    """Make a composite; it closes its layers itself."""
+    patient = {name: LayerOptions(read_deadline_s=PATIENCE_S) for name in ("redis", "postgres", "sqlite", "DictOrderStore")}
+
+    def open_all(place: Place, names: Names | None) -> Any:
+        stores = [layer(place, names) for layer in layers]
+        options = {name: patient[name] for store in stores if (name := getattr(store, "name", None)) in patient}
+        return kind(*stores, names=names, options=options)
+
+    return open_all
+
+
+def _memory_orders(_: Place, names: Names | None) -> InMemoryOrderStore:
+    return InMemoryOrderStore(names=names)
+
+
+def _memory_trades(_: Place, names: Names | None) -> InMemoryTradeStore:
+    return InMemoryTradeStore(10_000, names=names)
+
+
+def _short_memory(_: Place, names: Names | None) -> InMemoryTradeStore:
+    return InMemoryTradeStore(8, names=names)
+
+
+def _forgetful_memory(_: Place, names: Names | None) -> InMemoryOrderStore:
+    return InMemoryOrderStore(names=names, keep_finished=1)
+
+
+_orders_in_sqlite, _trades_in_sqlite = _sqlite(SQLiteOrderStore), _sqlite(SQLiteTradeStore)
+_orders_in_redis, _trades_in_redis = _redis(RedisOrderStore), _redis(RedisTradeStore)
+_orders_in_dict, _trades_in_dict = _dict(DictOrderStore), _dict(DictTradeStore)
+_orders_in = partial(_together, CompositeOrderStore)
+_trades_in = partial(_together, CompositeTradeStore)
+
 ORDER_BACKENDS = [
-    Backend("memory", lambda _, names: InMemoryOrderStore(names=names), keeps=False, needs_names=False),
-    Backend("dict", lambda *_: DictOrderStore(), keeps=False, arrays=False),
-    Backend("sqlite", _sqlite(SQLiteOrderStore)),
-    Backend("redis", _redis(RedisOrderStore), complete=False),
+    Backend("memory", _memory_orders, keeps=False, needs_names=False),
+    Backend("dict", _orders_in_dict, keeps=False, arrays=False),
+    Backend("sqlite", _orders_in_sqlite),
+    Backend("redis", _orders_in_redis, complete=False),
+    Backend("memory+dict", _orders_in(_memory_orders, _orders_in_dict), keeps=False, needs_names=False),
+    Backend("memory+sqlite", _orders_in(_memory_orders, _orders_in_sqlite)),
+    Backend("short memory+sqlite", _orders_in(_forgetful_memory, _orders_in_sqlite)),
+    Backend("redis+sqlite", _orders_in(_orders_in_redis, _orders_in_sqlite), tells=False),
+    Backend("memory+redis+sqlite", _orders_in(_memory_orders, _orders_in_redis, _orders_in_sqlite)),
 ]
 
 TRADE_BACKENDS = [
-    Backend("memory", lambda _, names: InMemoryTradeStore(10_000, names=names), keeps=False, needs_names=False),
-    Backend("dict", lambda *_: DictTradeStore(), keeps=False, arrays=False),
-    Backend("sqlite", _sqlite(SQLiteTradeStore)),
-    Backend("redis", _redis(RedisTradeStore)),
+    Backend("memory", _memory_trades, keeps=False, needs_names=False),
+    Backend("dict", _trades_in_dict, keeps=False, arrays=False),
+    Backend("sqlite", _trades_in_sqlite),
+    Backend("redis", _trades_in_redis),
+    Backend("memory+dict", _trades_in(_memory_trades, _trades_in_dict), keeps=False, needs_names=False),
+    Backend("memory+sqlite", _trades_in(_memory_trades, _trades_in_sqlite)),
+    Backend("short memory+sqlite", _trades_in(_short_memory, _trades_in_sqlite), tells=False),
+    Backend("redis+sqlite", _trades_in(_trades_in_redis, _trades_in_sqlite), tells=False),
+    Backend("short memory+redis+sqlite", _trades_in(_short_memory, _trades_in_redis, _trades_in_sqlite), tells=False),
 ]

@@ -94,6 +94,12 @@ def reopen() -> Callable[[Open, Any], Any]:
 
 
 @pytest.fixture
+def said(backend: Backend) -> Callable[[object, object], bool]:
+    """Give out a function that compares what a write said with what became of it, where the store can know."""
+    return lambda answer, expected: answer == expected or not backend.tells
+
+
+@pytest.fixture
 def numbered() -> None:
     """Ask for backends that take arrays of records."""
 

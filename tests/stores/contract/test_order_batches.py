@@ -13,6 +13,7 @@ from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import TRADE_DTYPE
 from pyengine.stores import ORDER_RECORD_DTYPE, Names, Order
 
+Said = Callable[[object, object], bool]
 FORMS: dict[str, Callable[[list[Order]], Iterable[Order]]] = {"list": list, "tuple": tuple, "generator": iter}
 
 
@@ -58,20 +59,21 @@ def test_a_store_numbers_what_it_is_given_as_objects(open_store: Any, order_back
     assert store.get(1).instrument_index == names.instrument_index("BTC-USD") == 1
 
 
-def test_what_is_older_than_what_is_there_is_left_out(orders: Any) -> None:
+def test_what_is_older_than_what_is_there_is_left_out(orders: Any, said: Said) -> None:
     orders.save_batch([order(n, version=5) for n in range(4)])
     given = [order(n, "sell", version=4 + n % 3) for n in range(6)]
-    assert orders.save_batch(given) == 4
+    assert said(orders.save_batch(given), 4)
     assert orders.get_all() == [order(0, version=5), *given[1:3], order(3, version=5), *given[4:]]
 
 
 @pytest.mark.parametrize(
     ("versions", "kept"), [([1, 2, 3], 2), ([0, 0, 0], 2), ([5, 3, 4], 0), ([5, 3, 5], 2), ([2**63, 1, 2**63 - 1], 0)]
 )
-def test_of_one_id_a_batch_leaves_what_one_after_the_other_would(orders: Any, versions: list[int], kept: int) -> None:
+def test_of_one_id_a_batch_leaves_what_one_after_the_other_would(orders: Any, said: Said, versions: list[int], kept: int) -> None:
     given = [order(1, "sell" if n % 2 else "buy", user=f"user {n}", version=version) for n, version in enumerate(versions)]
     accepted = sum(version == max(versions[: n + 1]) for n, version in enumerate(versions))
-    assert 1 <= orders.save_batch([order(0), *given]) - 1 <= accepted
+    stored = orders.save_batch([order(0), *given])
+    assert said(1 <= stored - 1 <= accepted, True)
     assert orders.get_all() == [order(0), given[kept]]
     assert orders.get_by_side("buy") == [order(0), *([] if kept == 1 else [given[kept]])]
     for n in range(3):
@@ -79,12 +81,12 @@ def test_of_one_id_a_batch_leaves_what_one_after_the_other_would(orders: Any, ve
 
 
 def test_of_one_id_the_records_of_a_batch_leave_what_one_after_the_other_would(
-    open_store: Any, order_backend: Any, numbered: None
+    open_store: Any, order_backend: Any, numbered: None, said: Said
 ) -> None:
     names = Names()
     given = [order(1, qty_lots=n, version=version) for n, version in [(1, 7), (2, 9), (3, 8), (4, 9)]]
     store = open_store(names)
-    assert 1 <= store.save_batch(order_array(given, names)) <= 3
+    assert said(1 <= store.save_batch(order_array(given, names)) <= 3, True)
     assert store.get_all() == [given[3]]
 
 
@@ -199,10 +201,10 @@ def test_numbers_without_a_name_are_refused_by_who_stores_names(
     assert store.get_all() == []
 
 
-def test_a_batch_of_removals(orders: Any) -> None:
+def test_a_batch_of_removals(orders: Any, said: Said) -> None:
     orders.save_batch([order(order_id) for order_id in IDS])
     assert orders.remove_batch([]) == 0
-    assert orders.remove_batch(iter([0, 5, 2**64 - 1, 0])) == 2
+    assert said(orders.remove_batch(iter([0, 5, 2**64 - 1, 0])), 2)
     assert ids(orders.get_all()) == ids(orders.get_by_user("alice")) == ids(orders.get_by_side(1)) == IDS[1:-1]
     assert orders.remove_batch(np.array(IDS, np.uint64)) == len(IDS) - 2
     assert orders.get_all() == orders.get_by_user("alice") == orders.get_by_side(1) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from stores.contract.samples import BTC, ETH, GRIDS, IDS, TEXTS, ids, order
 from pyengine import Instrument
 from pyengine.stores.interfaces import OrderStore, StoreStats
 
+Said = Callable[[object, object], bool]
 EVERYTHING: dict[str, Any] = {
     "price_ticks": -12_345,
     "qty_lots": 1_000,
@@ -162,10 +164,11 @@ def test_the_same_or_a_higher_version_replaces(orders: Any, old: int, new: int) 
 
 @pytest.mark.parametrize(("old", "new"), [(1, 0), (2**63, 5), (2**63, 2**63 - 1), (2**64 - 1, 2**64 - 2)])
 @pytest.mark.parametrize("call", ["save", "update"])
-def test_a_lower_version_changes_nothing(orders: Any, old: int, new: int, call: str) -> None:
+def test_a_lower_version_changes_nothing(orders: Any, said: Said, old: int, new: int, call: str) -> None:
     given = order(version=old)
     orders.save(given)
-    assert getattr(orders, call)(order(1, "sell", user="bob", instrument=ETH, version=new)) is False
+    answer = getattr(orders, call)(order(1, "sell", user="bob", instrument=ETH, version=new))
+    assert said(answer, False)
     assert orders.get(1) == given
     assert orders.get_all() == orders.get_by_user("alice") == orders.get_by_side(1) == [given]
     assert orders.get_by_user("bob") == orders.get_by_side(2) == []

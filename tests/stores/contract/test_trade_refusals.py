@@ -78,7 +78,7 @@ def test_numbers_without_an_instrument_are_refused_by_who_stores_names(
         assert store.save_batch(rows) == 3
         return
     for given in (rows, [trade(5), Trade(6, 1, 2, 3, 4, 1, instrument_index=number)]):
-        with pytest.raises(FieldError, match="instrument must be an instrument that the store knows, was"):
+        with pytest.raises(FieldError, match=r"instrument must be .*an instrument that the store knows, was"):
             store.save_batch(given)
     assert store.get_recent() == []
 
@@ -120,7 +120,7 @@ def test_a_closed_store_says_so(trades: Any, call: str) -> None:
         CALLS[call](trades)
 
 
-def test_threads_share_a_store(trades: Any) -> None:
+def test_threads_share_a_store(trades: Any, said: Callable[[object, object], bool]) -> None:
     new = [0] * THREADS
 
     def work(thread: int) -> None:
@@ -130,7 +130,7 @@ def test_threads_share_a_store(trades: Any) -> None:
             assert len(trades.get_recent(10)) > 0
 
     together(work)
-    assert sum(new) == 2 * ROUNDS + THREADS * ROUNDS
+    assert said(sum(new), 2 * ROUNDS + THREADS * ROUNDS)
     found = ids(trades.get_recent(10_000))
     assert found == sorted(set(found), reverse=True)
     assert len(found) == 2 * ROUNDS + THREADS * ROUNDS
