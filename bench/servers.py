@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+import psutil
 import redis
 
 from bench.machine import ROOT
@@ -56,6 +57,20 @@ class Places:
         if socket:
             return str(self.valkey.socket_url).replace("db=0", f"db={self._used}")
         return f"{self.valkey.url.removesuffix('/0')}/{self._used}"
+
+    def servers_cpu_s(self) -> float:
+        """Processor time that both servers have taken so far, all their processes together."""
+        total_s = 0.0
+        for server in (self.postgres, self.valkey):
+            assert server.process is not None
+            parent = psutil.Process(server.process.pid)
+            # Children that have ended are in the time of their parent.
+            of_parent = parent.cpu_times()
+            total_s += of_parent.user + of_parent.system + of_parent.children_user + of_parent.children_system
+            for child in parent.children():
+                of_child = child.cpu_times()
+                total_s += of_child.user + of_child.system
+        return total_s
 
     def members(self, redis_url: str, pattern: str) -> int:
         """Count the members of all Redis sets of a pattern, those of one in several as often."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
 from bench.checks import Totals, check_file, same
-from bench.figures import Figure, share
+from bench.figures import Figure
 from bench.flows import MixedFlow, Records, WrongResultError
+from bench.measures.arrays import ratio
 from bench.servers import run_sql
 from bench.stacks import FOUR_LAYERS, Maker, Stack
 from bench.timing import Lap, lap, rate
@@ -98,17 +100,10 @@ def figures_of(engines: dict[str, Attached]) -> list[Figure]:
         "trades": "with a four-layer trade composite",
         "both": "with that and a three-layer order composite",
     }
-    seconds = {name: [lap.seconds for lap in one.laps] for name, one in engines.items()}
     figures = [rate(f"arrays, {words[name]}", one.laps, COMMANDS) for name, one in engines.items()]
-    ratios = [
-        Figure(
-            name=f"{words[name]} : bare, speed",
-            unit="x",
-            values=share(seconds["bare"], seconds[name]),
-            target="" if name == "memory" else "attached",
-        )
-        for name in list(engines)[1:]
-    ]
+    ratios = [ratio(f"{words[name]} : bare, speed", engines["bare"].laps, engines[name].laps) for name in list(engines)[1:]]
+    # Stores in memory are there to tell what of it is theirs.
+    ratios[1:] = [replace(one, target="attached") for one in ratios[1:]]
     return figures + ratios
 
 

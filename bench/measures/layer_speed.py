@@ -19,10 +19,11 @@ from bench.market import INSTRUMENT, order_objects, orders, trades
 from bench.market import names as market_names
 from bench.measures.layer_engine import COMMANDS, attached
 from bench.measures.layer_sustained import STALL_S, sustained
+from bench.meter import Meter
 from bench.servers import run_sql, running
 from bench.sizes import Sizes
 from bench.stacks import FOUR_LAYERS, Maker, Stack
-from bench.timing import Prepare, cost, in_turns, progress, rate
+from bench.timing import Lap, Prepare, cost, in_turns, progress, rate
 from pyengine.stores import Names
 
 ARRAY: Final = 1_000
@@ -180,7 +181,8 @@ def trade_rates(maker: Maker, sizes: Sizes) -> list[Figure]:
         return prepare
 
     rows = trades(1, count)
-    works = {kind: save_all(kind) for kind in kinds}
+    meter = Meter(maker.places)
+    works = {kind: meter.around(kind, save_all(kind)) for kind in kinds}
     works["encode"] = lambda: lambda: trade_lines(rows, maker.names)
     laps = in_turns(works, sizes.speed_rounds)
     for kind in ("redis", "postgres"):
@@ -192,13 +194,20 @@ def trade_rates(maker: Maker, sizes: Sizes) -> list[Figure]:
     bytes_each = path.stat().st_size / growing["file"].totals.count
     megabytes = np.median([count * bytes_each / one.seconds for one in laps["file"]]) / 1e6
     note = f"{megabytes:.0f} MB/s, {bytes_each:.0f} bytes a trade, synced once a batch"
-    figures = [
-        rate("file: trades encoded and written", laps["file"], count, thing="trades", target="file", note=note),
+    return [
+        without_cpu(rate("file: trades encoded and written", laps["file"], count, thing="trades", target="file", note=note)),
         rate("the same, encoded only", laps["encode"], count, thing="trades"),
-        rate("Redis: trades", laps["redis"], count, thing="trades", prefix="k", target="redis_trades"),
-        rate("Postgres: trades", laps["postgres"], count, thing="trades", prefix="k", target="postgres_trades"),
+        into("Redis", "trades", laps["redis"], count, meter.words("redis", count)),
+        into("Postgres", "trades", laps["postgres"], count, meter.words("postgres", count)),
     ]
-    return [figures[0], figures[1], *map(without_cpu, figures[2:])]
+
+
+def into(server: str, what: str, laps: list[Lap], count: int, note: str) -> Figure:
+    """Make the figure of records into a server, in thousands a second."""
+    thing = "trades" if what == "trades" else "orders"
+    return without_cpu(
+        rate(f"{server}: {what}", laps, count, thing=thing, prefix="k", target=f"{server.lower()}_{thing}", note=note)
+    )
 
 
 def order_rates(maker: Maker, sizes: Sizes) -> list[Figure]:
@@ -226,8 +235,9 @@ def order_rates(maker: Maker, sizes: Sizes) -> list[Figure]:
 
         return prepare
 
+    meter = Meter(maker.places)
     works = {f"{kind} {name}": work(kind) for kind in stores for name, work in (("new", add), ("replaced", replace))}
-    laps = in_turns(works, sizes.speed_rounds)
+    laps = in_turns({name: meter.around(name, work) for name, work in works.items()}, sizes.speed_rounds)
     for kind, store in stores.items():
         expected = order_objects(orders(1, ARRAY, version[kind]), maker.names)
         same(f"{kind}: replaced orders", [store.get(order.order_id) for order in expected], expected)
@@ -235,7 +245,7 @@ def order_rates(maker: Maker, sizes: Sizes) -> list[Figure]:
         same(f"{kind}: new orders", [store.get(order.order_id) for order in expected], expected)
     check_counts(maker, stores, first["redis"] + count - 1)
     return [
-        without_cpu(rate(f"{words}: {what}", laps[f"{kind} {name}"], count, thing="orders", prefix="k", target=f"{kind}_orders"))
+        into(words, what, laps[f"{kind} {name}"], count, meter.words(f"{kind} {name}", count))
         for kind, words in (("redis", "Redis"), ("postgres", "Postgres"))
         for name, what in (("new", "new orders"), ("replaced", "orders replaced"))
     ]
