@@ -269,14 +269,14 @@ def test_a_full_queue_waits_or_refuses(path: Path) -> None:
 
     def hold(store: FileTradeStore) -> None:
         """Keep the writer from the file, as a disk that hangs would."""
-        write = store._at_work.log.write_some
+        write = store._writer.log.write_some
 
         def slowly(array: np.ndarray) -> int:
             held.set()
             go_on.wait()
             return write(array)
 
-        store._at_work.log.write_some = slowly
+        store._writer.log.write_some = slowly
 
     for full, after in (("refuse", "was full with"), ("wait", "was full for 0.05 s with")):
         held.clear()

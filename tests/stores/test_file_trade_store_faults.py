@@ -172,7 +172,7 @@ def test_what_the_disk_refuses_to_sync_is_written_again(path: Path) -> None:
     with FileTradeStore(path, names=names(), fsync="batch", wait_s=0.05) as store:
         store.save_batch(rows(range(1, 11)))
         assert store.flush()
-        file = store._at_work.log._file
+        file = store._writer.log._file
         safe = file.size
         cuts: list[int] = []
         sync, cut_to = file.sync, file.cut_to
@@ -352,7 +352,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path) -> None:
 
 def test_the_writer_outlives_every_error(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with FileTradeStore(path, names=names()) as store:
-        log: Any = store._at_work.log
+        log: Any = store._writer.log
         write, fails = log.write_some, iter([MemoryError("none"), ValueError("a bug"), None])
 
         def failing(array: Any) -> int:

@@ -30,7 +30,7 @@ from pyengine.stores.file_history import Line, LogView, newest_lines
 from pyengine.stores.file_log import LogOptions, TradeLog
 from pyengine.stores.file_meta import LogMeta, same_grid
 from pyengine.stores.file_packer import Packer
-from pyengine.stores.file_writer import AtWork, FileWriter, Fsync, WriterOptions, finish
+from pyengine.stores.file_writer import FileWriter, Fsync, WriterOptions, finish
 from pyengine.stores.interfaces import Flushed, StoreStats
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
 
@@ -125,10 +125,10 @@ class FileTradeStore:
             require("zstandard", "zstd")
         self._guard = threading.Lock()
         self._closed = False
-        self._at_work: AtWork | None = self._open()
+        self._writer: FileWriter | None = self._open()
         _stores.add(self)
 
-    def _open(self) -> AtWork:
+    def _open(self) -> FileWriter:
         """Open the log and start the threads."""
         try:
             log = TradeLog(self.path, self._names, self._log_options)
@@ -139,19 +139,19 @@ class FileTradeStore:
         packer = Packer(self.path) if self._packs else None
         if packer is not None:
             log.on_closed = packer.wake
-        at_work = AtWork(log, FileWriter(log, self._writer_options), packer)
-        self._finish = weakref.finalize(self, finish, at_work, self._close_s)
-        return at_work
+        writer = FileWriter(log, packer, self._writer_options)
+        self._finish = weakref.finalize(self, finish, writer, self._close_s)
+        return writer
 
-    def _working(self) -> AtWork:
-        """Return the log and its threads; a forked child has to open its own."""
+    def _open_writer(self) -> FileWriter:
+        """Return the writer; a forked child has to open its own."""
         if self._closed:
             raise StoreClosed("file store: store must be open, was closed")
-        if self._at_work is None:
+        if self._writer is None:
             with self._guard:
-                if self._at_work is None:
-                    self._at_work = self._open()
-        return self._at_work
+                if self._writer is None:
+                    self._writer = self._open()
+        return self._writer
 
     def save(self, trade: Trade) -> bool:
         """Take in a trade, as `TradeStore.save` says; see `fsync` for what it waits for."""
@@ -168,12 +168,12 @@ class FileTradeStore:
             The queue had no room in time; nothing was taken in.
         StoreClosed, StoreDamaged
         """
-        work = self._working()
+        writer = self._open_writer()
         rows = trade_array(trades, self._names, lent=self._lent)
         if len(rows) == 0:
             return 0
-        self._refuse_instruments(rows, work.log.meta)
-        return work.writer.accept(rows)
+        self._refuse_instruments(rows, writer.log.meta)
+        return writer.accept(rows)
 
     def _refuse_instruments(self, rows: Records, meta: LogMeta) -> None:
         """Raise for an instrument that is unknown, or that can't be written with the decimals of the file."""
@@ -224,13 +224,13 @@ class FileTradeStore:
         """Find the newest trades: rows that wait, lines of the files; and what the files are."""
         if self._closed:
             raise StoreClosed("file store: store must be open, was closed")
-        work = self._at_work
+        writer = self._writer
         parts: list[Records] = []
         try:
-            if work is None:
+            if writer is None:
                 view, meta = LogView(self.path), LogMeta(self.path)
             else:
-                parts, view, meta = work.writer.pending()
+                parts, view, meta = writer.pending()
             with closing(view):
                 lines = newest_lines(view, wanted, meta.late)
         except StoreError:
@@ -272,20 +272,20 @@ class FileTradeStore:
             raise StoreClosed("file store: store must be open, was closed")
         if layers is not None and self.name not in layers:
             return Flushed()
-        work = self._at_work
-        if work is None or work.writer.flush(timeout_s):
+        writer = self._writer
+        if writer is None or writer.flush(timeout_s):
             return Flushed((self.name,))
         return Flushed((), (self.name,))
 
     def stats(self) -> StoreStats:
         """Return what the store has counted."""
-        work = self._at_work
-        if work is None:
+        writer = self._writer
+        if writer is None:
             return StoreStats(self.name)
-        counts = {**work.log.counts, **work.writer.counts}
-        if work.packer is not None:
-            counts |= {"packed_files": work.packer.packed, "pack_errors": work.packer.errors}
-        return StoreStats(self.name, counts, work.writer.gauges())
+        counts = {**writer.log.counts, **writer.counts}
+        if writer.packer is not None:
+            counts |= {"packed_files": writer.packer.packed, "pack_errors": writer.packer.errors}
+        return StoreStats(self.name, counts, writer.gauges())
 
     def attach_names(self, names: Names) -> None:
         """Take over the tables of an engine, which stay the engine's.
@@ -297,13 +297,13 @@ class FileTradeStore:
         """
         if not isinstance(names, Names):
             raise FieldTypeError("names", names, "Names")
-        work = self._working()
+        writer = self._open_writer()
         if names is not self._names:
             if self._lent:
                 raise FieldError("names", names, "those of the engine that the store belongs to")
-            if work.writer.accepted:
+            if writer.accepted:
                 raise FieldError("names", names, "given before trades are saved, or when the store is made")
-            self._names = work.log.names = names
+            self._names = writer.log.names = names
             self._checked = np.zeros(0, np.bool_)
         self._lent = True
 
@@ -315,8 +315,8 @@ class FileTradeStore:
     @property
     def error(self) -> Exception | None:
         """Why trades can't be written at the moment; None when they can."""
-        work = self._at_work
-        return None if work is None else work.writer.error
+        writer = self._writer
+        return None if writer is None else writer.error
 
     @property
     def closed(self) -> bool:
@@ -332,10 +332,12 @@ class FileTradeStore:
             The disk refuses it; the trades are kept, the store stays open, and may be closed again.
         """
         with self._guard:
-            work = self._at_work
-            if not self._closed and work is not None:
-                if not work.close(self._close_s):
-                    raise StoreUnavailable(f"file store: close {self.path}: {work.unsafe} trades can't be written ({self.error})")
+            writer = self._writer
+            if not self._closed and writer is not None:
+                if not writer.close(self._close_s):
+                    raise StoreUnavailable(
+                        f"file store: close {self.path}: {writer.unsafe} trades can't be written ({self.error})"
+                    )
                 self._finish.detach()
             self._closed = True
 
@@ -355,9 +357,9 @@ class FileTradeStore:
         """Begin anew in a forked child, which has neither the threads nor the right to write."""
         self._guard = threading.Lock()
         self._finish.detach()
-        work, self._at_work = self._at_work, None
-        if work is not None:
-            work.log.close()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.log.close()
 
 
 _stores: weakref.WeakSet[FileTradeStore] = weakref.WeakSet()

@@ -49,7 +49,7 @@ class TradeLog:
 
     Attributes
     ----------
-    lock : Lock
+    lock : RLock
         Held while files get new names, and by whoever needs names, `readable` and `unsynced` of one moment.
     readable : int
         Bytes of the current file that will never be taken back.
@@ -76,7 +76,8 @@ class TradeLog:
     def __init__(self, path: Path, names: Names, options: LogOptions) -> None:
         self.path = path
         self.names = names
-        self.lock = threading.Lock()
+        # Reentrant, because the garbage collector may close a forgotten store in the middle of its own writer.
+        self.lock = threading.RLock()
         self.unsynced: list[Records] = []
         self.counts = dict.fromkeys(("written", "bytes", "syncs", "closed_files", "reopened", "late", "cut_bytes"), 0)
         self.on_closed: Callable[[], None] = lambda: None

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,10 +45,12 @@ class WriterOptions:
 
 
 class FileWriter:
-    """Takes in trades and writes them by a thread of its own, until `close`.
+    """Takes in trades and writes them by a thread of its own, until `close`, which ends the packer and closes the log too.
 
     Attributes
     ----------
+    log : TradeLog
+    packer : Packer or None
     error : Exception or None
         Why trades aren't being written at the moment.
     accepted, written, safe : int
@@ -60,8 +62,9 @@ class FileWriter:
     taken back; whoever looks at them in this order sees each at least once.
     """
 
-    def __init__(self, log: TradeLog, options: WriterOptions) -> None:
+    def __init__(self, log: TradeLog, packer: Packer | None, options: WriterOptions) -> None:
         self.log = log
+        self.packer = packer
         self.error: Exception | None = None
         self.accepted = self.written = self.safe = 0
         self.counts = dict.fromkeys(("errors", "duplicates", "refused"), 0)
@@ -153,6 +156,11 @@ class FileWriter:
                     self._ids.add_range(first, last)
                 self._scanned = True
 
+    @property
+    def unsafe(self) -> int:
+        """Trades that a crash would lose."""
+        return self.accepted - self.safe
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was accepted is safe; False if it isn't in time."""
         with self._changed:
@@ -213,6 +221,9 @@ class FileWriter:
             else:
                 self._succeeded()
                 pause_s = _FIRST_PAUSE_S
+        # In this order, because the next one to open the log may pack its files.
+        if self.packer is not None:
+            self.packer.close()
         self.log.close()
 
     def _wait_for_work(self) -> bool:
@@ -278,7 +289,7 @@ class FileWriter:
         self.counts["errors"] += 1
         before, self.error = self.error, error
         if before is None:
-            waiting = self.accepted - self.safe
+            waiting = self.unsafe
             _log.error("%s can't be written, %d trades wait for it: %s", self.log.path, waiting, error)
 
     def _succeeded(self) -> None:
@@ -287,28 +298,7 @@ class FileWriter:
             _log.warning("%s is written again, nothing was lost; the error was: %s", self.log.path, before)
 
 
-class AtWork(NamedTuple):
-    """A log, its writer and its packer."""
-
-    log: TradeLog
-    writer: FileWriter
-    packer: Packer | None
-
-    @property
-    def unsafe(self) -> int:
-        """Trades that a crash would lose."""
-        return self.writer.accepted - self.writer.safe
-
-    def close(self, timeout_s: float) -> bool:
-        """End the threads; False if there are trades that can't be written."""
-        if not self.writer.close(timeout_s):
-            return False
-        if self.packer is not None:
-            self.packer.close()
-        return True
-
-
-def finish(work: AtWork, timeout_s: float) -> None:
+def finish(writer: FileWriter, timeout_s: float) -> None:
     """Close what nobody closed, when the store is forgotten or the process ends."""
-    if not work.close(timeout_s):
-        _log.error("%s could not be closed: %d trades are lost (%s)", work.log.path, work.unsafe, work.writer.error)
+    if not writer.close(timeout_s):
+        _log.error("%s could not be closed: %d trades are lost (%s)", writer.log.path, writer.unsafe, writer.error)
