@@ -215,7 +215,7 @@ def test_what_is_refused_before_anything_is_sent(store: RedisOrderStore, client:
         with pytest.raises(FieldError, match=r"orders\[2\].user must be a name that the store knows, was 99"):
             sharing.save_batch(rows)
         rows["user"][2], rows["instrument"][1] = 0, 2
-        with pytest.raises(FieldError, match=r"orders\[1\].instrument must be the number of an instrument"):
+        with pytest.raises(FieldError, match=r"orders\[1\].instrument must be an instrument that the store knows, was 2"):
             sharing.save_batch(rows)
         rows["instrument"][1], rows["side"][0] = 0, 3
         with pytest.raises(FieldError, match=r"orders\[0\].side must be"):

@@ -119,8 +119,10 @@ def read_order(fields: Mapping[str, Any], instrument: Instrument, place: str) ->
         raise StoreDamaged(f"{place}: {error}") from error
 
 
-def read_trade(fields: Mapping[str, Any], instrument: Instrument, place: str) -> Trade:
+def read_trade(fields: Mapping[str, Any], instrument: Instrument, place: str, instrument_index: int = 0) -> Trade:
     """Make a trade of the fields of its JSON object, whose symbol is that of `instrument`; `seq` may be missing.
+
+    `instrument_index` is the instrument's number in records.
 
     Raises
     ------
@@ -141,6 +143,7 @@ def read_trade(fields: Mapping[str, Any], instrument: Instrument, place: str) ->
             instrument=instrument,
             ts_ns=_time(fields, "timestamp"),
             seq=_whole(fields, "seq") if "seq" in fields else 0,
+            instrument_index=instrument_index,
         )
     except FieldError as error:
         raise StoreDamaged(f"{place}: {error}") from error

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from pyengine._core.names import Names
+from pyengine._core.order import Order, order_from_bytes
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
+from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import Records
 from pyengine.store_errors import StoreDamaged
 from pyengine.stores.json_form import instrument_value, read_instrument
 from pyengine.stores.redis.exchange import Exchange, Steps, pack_command, refuse_errors
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
+
+_NUMBERS = struct.Struct("<II")
+_FIELDS: Any = ORDER_RECORD_DTYPE.fields
+_NUMBERS_AT: int = _FIELDS["instrument"][1]
+"""Where the number of its instrument, and behind it that of its user, stand in the record of an order."""
 
 
 class Definitions:
@@ -42,6 +50,7 @@ class Definitions:
         self._address = address
         self._written: set[int] = set()
         self._known: dict[str, Instrument] = {}
+        self._learnt: dict[str, int] = {}
 
     def attach(self, names: Names) -> None:
         """Take over the tables of an engine, which stay the engine's."""
@@ -54,16 +63,6 @@ class Definitions:
                 raise FieldError("names", names, "given before anything was stored, or when the store is made")
         self.names = names
         self.lent = True
-
-    def check(self, field: str, rows: Records) -> None:
-        """Refuse records whose instrument or user is a number that stands for nothing."""
-        columns = [("instrument", len(self.names.instruments), "the number of an instrument that the store knows")]
-        if field == "orders":
-            columns.append(("user", len(self.names.users), "a name that the store knows"))
-        for column, known, expected in columns:
-            if len(rows) and rows[column].max() >= known:
-                at = int(np.argmax(rows[column] >= known))
-                raise FieldError(f"{field}[{at}].{column}", int(rows[at][column]), expected)
 
     def forget(self) -> None:
         """Note that the hash is gone."""
@@ -146,12 +145,31 @@ class Definitions:
         if ours is None and not self.lent:
             self.names.add_instrument(instrument)
         self._known[symbol] = ours or instrument
+        self._learnt.setdefault(symbol, len(self._learnt))
         return ours or instrument
 
-    def rank(self, symbol: str) -> tuple[int, str]:
-        """Return what sorts symbols in the order in which the store learnt them, strangers last."""
+    def rank(self, symbol: str) -> int:
+        """Return the place of a symbol among all that the store has learnt: by number, those without one behind them."""
         number = self.names.instrument_index(symbol)
-        return (len(self.names.instruments) if number is None else number, "" if number is not None else symbol)
+        return len(self.names.instruments) + self._learnt[symbol] if number is None else number
+
+    def number_of(self, instrument: Instrument) -> int:
+        """Return the number of an instrument in `names`, 0 if it has none there."""
+        return self.names.instrument_index(instrument.symbol) or 0
+
+    def numbered(self, order: Order) -> Order:
+        """Return an order with the numbers that its user and its instrument have in `names`; 0 where they have none."""
+        user = order.user
+        number = 0
+        if isinstance(user, str):
+            known = self.names.user_index(user)
+            number = known if known is not None else 0 if self.lent else self.names.add_user(user)
+        instrument = order.instrument
+        if instrument is None or (number == 0 and self.number_of(instrument) == 0):
+            return order
+        record = bytearray(bytes(order))
+        _NUMBERS.pack_into(record, _NUMBERS_AT, self.number_of(instrument), number)
+        return order_from_bytes(bytes(record), user, instrument)
 
     def _place(self, symbol: str) -> str:
         return f"redis at {self._address}, key {self.key.decode()}, field {symbol}"

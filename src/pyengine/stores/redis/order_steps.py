@@ -87,8 +87,7 @@ class OrderSteps:
 
     def save(self, orders: Records | Iterable[Order], mode: bytes = SAVE) -> Steps[int]:
         """Save in one of three modes and return how many were stored."""
-        rows = order_array(orders, self.definitions.names, lent=self.definitions.lent)
-        self.definitions.check("orders", rows)
+        rows = order_array(orders, self.definitions.names, lent=self.definitions.lent, named=True)
         if len(rows) == 0:
             return 0
         if len(rows) > 1 and len(np.unique(rows["order_id"])) < len(rows):
@@ -299,7 +298,7 @@ class OrderSteps:
         instruments = yield from self.definitions.read((symbol for _, _, _, symbol in read), what)
         orders = []
         for order_id, place, fields, symbol in read:
-            order = read_order(fields, instruments[symbol], place)
+            order = self.definitions.numbered(read_order(fields, instruments[symbol], place))
             if order.order_id != order_id:
                 raise StoreDamaged(f"{place}: {FieldError('order_id', order.order_id, str(order_id))}")
             orders.append(order)

@@ -67,8 +67,7 @@ class TradeSteps:
         Trades that are newer than all in the set are added at its end, if its end is what this store believes: one round
         trip. Others cost a look at what is there.
         """
-        rows = trade_array(trades, self.definitions.names, lent=self.definitions.lent)
-        self.definitions.check("trades", rows)
+        rows = trade_array(trades, self.definitions.names, lent=self.definitions.lent, named=True)
         if len(rows) == 0:
             return 0
         rows = _by_id(rows)
@@ -104,7 +103,8 @@ class TradeSteps:
         instruments = yield from self.definitions.read((symbol for _, _, symbol in read), "get_recent")
         found: dict[int, Trade] = {}
         for where, fields, symbol in read:
-            trade = read_trade(fields, instruments[symbol], where)
+            instrument = instruments[symbol]
+            trade = read_trade(fields, instrument, where, self.definitions.number_of(instrument))
             other = found.setdefault(trade.trade_id, trade)
             if other is not trade and other != trade:
                 raise StoreDamaged(f"{where}: trade {trade.trade_id} must be the same everywhere, was {trade!r} and {other!r}")
