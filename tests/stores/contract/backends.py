@@ -12,6 +12,8 @@ from stores.contract.dict_stores import DictOrderStore, DictTradeStore
 
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Names
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
+from pyengine.stores.file import FileTradeStore
+from pyengine.stores.postgres import PostgresOrderStore, PostgresTradeStore
 from pyengine.stores.redis import RedisOrderStore, RedisTradeStore
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
@@ -63,6 +65,8 @@ class Backend:
         Whether it vouches for its lists.
     needs_names : bool
         Whether it refuses numbers that stand for no name: whoever stores the names does.
+    keeps_seq : bool
+        Whether a trade keeps the number of its event.
     tells : bool
         Whether a write says what became of it. A composite doesn't where only layers below memory could know: its writes
         return when they are accepted.
@@ -74,6 +78,7 @@ class Backend:
     arrays: bool = True
     complete: bool = True
     needs_names: bool = True
+    keeps_seq: bool = True
     tells: bool = True
 
     def __str__(self) -> str:
@@ -91,13 +96,17 @@ def _redis(kind: type[Any]) -> Factory:
     return lambda place, names: kind(place.redis, names=names, read_timeout_s=PATIENCE_S)
 
 
+def _postgres(kind: type[Any]) -> Factory:
+    return lambda place, names: kind(place.postgres, names=names, command_timeout_s=PATIENCE_S)
+
+
 def _dict(kind: type[Any]) -> Factory:
     return lambda *_: kind()
 
 
 def _together(kind: type[Any], *layers: Factory) -> Factory:
     """Make a composite; it closes its layers itself."""
-    patient = {name: LayerOptions(read_deadline_s=PATIENCE_S) for name in ("redis", "postgres", "sqlite", "DictOrderStore")}
+    patient = {name: LayerOptions(read_deadline_s=PATIENCE_S) for name in ("redis", "postgres", "sqlite", "file")}
 
     def open_all(place: Place, names: Names | None) -> Any:
         stores = [layer(place, names) for layer in layers]
@@ -105,6 +114,10 @@ def _together(kind: type[Any], *layers: Factory) -> Factory:
         return kind(*stores, names=names, options=options)
 
     return open_all
+
+
+def _trades_in_file(place: Place, names: Names | None) -> FileTradeStore:
+    return FileTradeStore(place.log, names=names)
 
 
 def _memory_orders(_: Place, names: Names | None) -> InMemoryOrderStore:
@@ -125,30 +138,43 @@ def _forgetful_memory(_: Place, names: Names | None) -> InMemoryOrderStore:
 
 _orders_in_sqlite, _trades_in_sqlite = _sqlite(SQLiteOrderStore), _sqlite(SQLiteTradeStore)
 _orders_in_redis, _trades_in_redis = _redis(RedisOrderStore), _redis(RedisTradeStore)
+_orders_in_postgres, _trades_in_postgres = _postgres(PostgresOrderStore), _postgres(PostgresTradeStore)
 _orders_in_dict, _trades_in_dict = _dict(DictOrderStore), _dict(DictTradeStore)
 _orders_in = partial(_together, CompositeOrderStore)
 _trades_in = partial(_together, CompositeTradeStore)
 
+_MEMORY_ALONE: dict[str, Any] = {"keeps": False, "needs_names": False}
+"""What holds for memory, and for a composite of it and a store that keeps nothing."""
+
 ORDER_BACKENDS = [
-    Backend("memory", _memory_orders, keeps=False, needs_names=False),
+    Backend("memory", _memory_orders, **_MEMORY_ALONE),
     Backend("dict", _orders_in_dict, keeps=False, arrays=False),
     Backend("sqlite", _orders_in_sqlite),
     Backend("redis", _orders_in_redis, complete=False),
-    Backend("memory+dict", _orders_in(_memory_orders, _orders_in_dict), keeps=False, needs_names=False),
+    Backend("postgres", _orders_in_postgres),
+    Backend("memory+dict", _orders_in(_memory_orders, _orders_in_dict), **_MEMORY_ALONE),
     Backend("memory+sqlite", _orders_in(_memory_orders, _orders_in_sqlite)),
-    Backend("short memory+sqlite", _orders_in(_forgetful_memory, _orders_in_sqlite)),
-    Backend("redis+sqlite", _orders_in(_orders_in_redis, _orders_in_sqlite), tells=False),
-    Backend("memory+redis+sqlite", _orders_in(_memory_orders, _orders_in_redis, _orders_in_sqlite)),
+    Backend("short memory+postgres", _orders_in(_forgetful_memory, _orders_in_postgres)),
+    Backend("redis+postgres", _orders_in(_orders_in_redis, _orders_in_postgres), tells=False),
+    Backend("memory+redis+postgres", _orders_in(_memory_orders, _orders_in_redis, _orders_in_postgres)),
+    Backend("all four", _orders_in(_forgetful_memory, _orders_in_redis, _orders_in_postgres, _orders_in_sqlite)),
 ]
 
 TRADE_BACKENDS = [
-    Backend("memory", _memory_trades, keeps=False, needs_names=False),
+    Backend("memory", _memory_trades, **_MEMORY_ALONE),
     Backend("dict", _trades_in_dict, keeps=False, arrays=False),
     Backend("sqlite", _trades_in_sqlite),
     Backend("redis", _trades_in_redis),
-    Backend("memory+dict", _trades_in(_memory_trades, _trades_in_dict), keeps=False, needs_names=False),
-    Backend("memory+sqlite", _trades_in(_memory_trades, _trades_in_sqlite)),
+    Backend("postgres", _trades_in_postgres),
+    Backend("file", _trades_in_file, keeps_seq=False),
+    Backend("memory+dict", _trades_in(_memory_trades, _trades_in_dict), **_MEMORY_ALONE),
+    Backend("memory+file", _trades_in(_memory_trades, _trades_in_file), keeps_seq=False),
     Backend("short memory+sqlite", _trades_in(_short_memory, _trades_in_sqlite), tells=False),
-    Backend("redis+sqlite", _trades_in(_trades_in_redis, _trades_in_sqlite), tells=False),
-    Backend("short memory+redis+sqlite", _trades_in(_short_memory, _trades_in_redis, _trades_in_sqlite), tells=False),
+    Backend("redis+postgres", _trades_in(_trades_in_redis, _trades_in_postgres), tells=False),
+    Backend("memory+redis+postgres", _trades_in(_memory_trades, _trades_in_redis, _trades_in_postgres)),
+    Backend(
+        "all four",
+        _trades_in(_short_memory, _trades_in_redis, _trades_in_postgres, _trades_in_file),
+        tells=False,
+    ),
 ]

@@ -100,6 +100,12 @@ def said(backend: Backend) -> Callable[[object, object], bool]:
 
 
 @pytest.fixture
+def seq(backend: Backend) -> Callable[[int], int]:
+    """Give out a function that leaves the number of an event out where the store doesn't keep it."""
+    return lambda number: number if backend.keeps_seq else 0
+
+
+@pytest.fixture
 def numbered() -> None:
     """Ask for backends that take arrays of records."""
 

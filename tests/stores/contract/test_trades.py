@@ -14,6 +14,7 @@ from pyengine.stores import Names, Trade
 from pyengine.stores.interfaces import StoreStats, TradeStore
 
 Said = Callable[[object, object], bool]
+Seq = Callable[[int], int]
 FORMS: dict[str, Callable[[list[Trade]], Iterable[Trade]]] = {"list": list, "tuple": tuple, "generator": iter}
 IDS = [1, 2, 3, 2**32, 2**53, 2**53 + 1, 2**63 - 1]
 
@@ -27,8 +28,8 @@ def test_an_empty_store_has_no_trades(trades: Any) -> None:
 
 
 @pytest.mark.parametrize("side", [1, 2])
-def test_a_trade_is_found_as_it_was_saved(trades: Any, side: int) -> None:
-    given = trade(5, taker_id=2**64 - 1, maker_id=0, side=side, ts_ns=1_736_937_045_123_456_789, seq=2**64 - 1)
+def test_a_trade_is_found_as_it_was_saved(trades: Any, seq: Seq, side: int) -> None:
+    given = trade(5, taker_id=2**64 - 1, maker_id=0, side=side, ts_ns=1_736_937_045_123_456_789, seq=seq(2**64 - 1))
     assert trades.save(given) is True
     [found] = trades.get_recent()
     assert found == given
@@ -36,8 +37,8 @@ def test_a_trade_is_found_as_it_was_saved(trades: Any, side: int) -> None:
     assert (found.price, found.qty, found.symbol) == (given.price, given.qty, "BTC-USD")
 
 
-def test_a_trade_is_found_by_who_comes_later(trades: Any, open_store: Any, reopen: Any, said: Said) -> None:
-    given = [trade(1, ts_ns=5, seq=2**63), trade(2**63 - 1, side=2, instrument=ETH)]
+def test_a_trade_is_found_by_who_comes_later(trades: Any, open_store: Any, reopen: Any, said: Said, seq: Seq) -> None:
+    given = [trade(1, ts_ns=5, seq=seq(2**63)), trade(2**63 - 1, side=2, instrument=ETH)]
     for one in given:
         trades.save(one)
     later = reopen(open_store, trades)
@@ -176,9 +177,11 @@ def test_older_trades_find_their_place(trades: Any, said: Said) -> None:
     assert ids(trades.get_recent(105)) == [*range(199, 99, -1), *range(59, 54, -1)]
 
 
-def test_thousands_of_trades_by_who_comes_later(open_store: Any, trade_backend: Any, numbered: None, reopen: Any) -> None:
+def test_thousands_of_trades_by_who_comes_later(
+    open_store: Any, trade_backend: Any, numbered: None, reopen: Any, seq: Seq
+) -> None:
     names = Names()
-    given = [trade(n, ts_ns=n * 1_000_003, seq=n, instrument=GRIDS[n % len(GRIDS)]) for n in range(1, 5_001)]
+    given = [trade(n, ts_ns=n * 1_000_003, seq=seq(n), instrument=GRIDS[n % len(GRIDS)]) for n in range(1, 5_001)]
     store = open_store(names)
     assert store.save_batch(trade_array(given, names)) == 5_000
     later = reopen(open_store, store)
