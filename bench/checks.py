@@ -25,10 +25,13 @@ ENDS: Final = 10_000
 
 def same(what: str, found: Any, expected: Any) -> None:
     """Raise if something isn't what was written."""
-    if found != expected:
-        counts = f"{len(expected):,} that were written, were {len(found):,}" if hasattr(expected, "__len__") else ""
-        message = f"{what} must be the {counts or f'{expected}, were {found}'}, or others"
-        raise WrongResultError(message)
+    if found == expected:
+        return
+    if hasattr(expected, "__len__") and not isinstance(expected, (tuple, dict)):
+        message = f"{what} must be the {len(expected):,} that were written, were {len(found):,}, or others"
+    else:
+        message = f"{what} must be {expected}, was {found}"
+    raise WrongResultError(message)
 
 
 def check_orders(stack: Stack, rows: Records, names: Names) -> None:
