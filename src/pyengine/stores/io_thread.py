@@ -39,15 +39,15 @@ class _Call(Generic[T]):
 
     def start(self) -> None:
         """Begin, on the loop."""
-        if self.cancelled:
-            self._coroutine.close()
-        else:
+        if not self.cancelled:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def cancel(self) -> None:
         """Give up, on the loop."""
         self.cancelled = True
-        if self._task is not None:
+        if self._task is None:
+            self._coroutine.close()
+        else:
             self._task.cancel()
 
     async def _run(self) -> None:
@@ -99,16 +99,13 @@ class IoThread:
         call = _Call(coroutine)
         try:
             self._loop.call_soon_threadsafe(call.start)
-        except RuntimeError:
-            coroutine.close()
-            raise
-        try:
             finished = call.finished.acquire(timeout=-1 if timeout_s is None else timeout_s)
         except BaseException:
-            self._loop.call_soon_threadsafe(call.cancel)
+            # Interrupted while waiting, or the loop is gone.
+            self._give_up(call)
             raise
         if not finished:
-            self._loop.call_soon_threadsafe(call.cancel)
+            self._give_up(call)
             raise TimeoutError(f"a call on the I/O thread must end within {timeout_s} s")
         if call.error is not None:
             try:
@@ -139,10 +136,21 @@ class IoThread:
         """
         self._selector.close()
 
+    def _give_up(self, call: _Call[Any]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(call.cancel)
+        except RuntimeError:
+            call.cancel()
+
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
+            # Who still waits is told; nobody else would ever wake them.
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
             self._loop.close()
 
