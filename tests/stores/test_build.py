@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -407,9 +408,12 @@ def test_a_store_that_cannot_be_made_leaves_nothing_open(postgres_database: str,
 
     threads = threading.active_count()
     before = connections()
-    settings = distributed(postgres_database, valkey, sqlite_path="x.db", order_stores="no_such_module:Store")
+    ledger = import_module("stores.test_build").Ledger
+    closed = ledger.closed
+    settings = distributed(postgres_database, valkey, order_stores="stores.test_build:Ledger,no_such_module:Store")
     with pytest.raises(SettingsError, match="no_such_module"):
         build_stores(settings)
+    assert ledger.closed == closed + 1
     until(lambda: connections() == before, "every connection was closed")
     until(lambda: threading.active_count() <= threads + 1, "every thread but the one for input and output has ended")
     with build_stores(Settings()), pytest.raises(StoreUnavailable, match=r"trades\.log"):

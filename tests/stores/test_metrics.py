@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
@@ -29,6 +30,8 @@ class Counting:
 def scraped(registry: CollectorRegistry) -> dict[tuple[Any, ...], float]:
     """Read what Prometheus would read, in both of its formats."""
     found: dict[tuple[Any, ...], float] = {}
+    # Newer clients would escape other names on the way out, older ones refuse them.
+    assert all(re.fullmatch("[a-zA-Z_][a-zA-Z0-9_]*", family.name) for family in registry.collect())
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
             key = (sample.name, *(sample.labels[name] for name in ("store", "layer", "state") if name in sample.labels))
