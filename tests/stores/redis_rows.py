@@ -14,6 +14,9 @@ from pyengine.stores import Names, Order, Trade
 BTC = Instrument("BTC-USD", "0.5", "0.01")
 ETH = Instrument("ETH-USD", "0.01", "0.001")
 NOW_NS = 1_736_937_045_123_456_789
+PATIENT: dict[str, Any] = {"read_timeout_s": 10.0}
+"""For tests on a busy machine that aren't about deadlines."""
+
 AWKWARD = [
     'al"ice',
     "back\\slash",

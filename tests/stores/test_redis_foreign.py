@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from stores.redis_rows import BTC, finished, order
+from stores.redis_rows import BTC, PATIENT, finished, order
 
 from pyengine.errors import FieldError
 from pyengine.store_errors import StoreDamaged
@@ -18,7 +18,7 @@ from pyengine.stores.redis import RedisOrderStore
 
 @pytest.fixture
 def store(valkey: str) -> Iterator[RedisOrderStore]:
-    with RedisOrderStore(valkey) as store:
+    with RedisOrderStore(valkey, **PATIENT) as store:
         yield store
 
 
@@ -36,11 +36,11 @@ def test_a_wipe_at_any_moment(store: RedisOrderStore, client: redis.Redis, valke
         assert store.get_all() == store.get_by_user("alice") == store.get_by_side("buy") == []
         assert not store.remove(1)
     store.save(order(1))
-    with RedisOrderStore(valkey) as other:
+    with RedisOrderStore(valkey, **PATIENT) as other:
         assert other.get(1).instrument == BTC
     client.delete("instruments")
     store.save(order(2))
-    with RedisOrderStore(valkey) as other:
+    with RedisOrderStore(valkey, **PATIENT) as other:
         assert other.get_by_user("alice") == [order(1), order(2)]
 
 
@@ -122,20 +122,23 @@ def test_definitions_edited_by_hand(store: RedisOrderStore, client: redis.Redis,
         (good.replace('"0.5"', '"0.25"'), f"{place}, field BTC-USD: instrument must be Instrument"),
     ):
         client.hset("instruments", "BTC-USD", value)
-        with RedisOrderStore(valkey, names=Names([BTC])) as other, pytest.raises(StoreDamaged, match=said):
+        with RedisOrderStore(valkey, **PATIENT, names=Names([BTC])) as other, pytest.raises(StoreDamaged, match=said):
             other.get(1)
-    with RedisOrderStore(valkey, names=Names([BTC])) as other, pytest.raises(FieldError, match="equal to the one in redis at"):
+    with (
+        RedisOrderStore(valkey, **PATIENT, names=Names([BTC])) as other,
+        pytest.raises(FieldError, match="equal to the one in redis at"),
+    ):
         other.save(order(2))
     client.delete("instruments")
     client.rpush("instruments", "a list")
-    with RedisOrderStore(valkey) as other, pytest.raises(StoreDamaged, match=f"{place}: must be a hash"):
+    with RedisOrderStore(valkey, **PATIENT) as other, pytest.raises(StoreDamaged, match=f"{place}: must be a hash"):
         other.get(1)
 
 
 def test_a_symbol_that_nobody_defined_is_not_guessed(store: RedisOrderStore, client: redis.Redis, valkey: str) -> None:
     store.save(order(1))
     client.delete("instruments")
-    with RedisOrderStore(valkey) as other:
+    with RedisOrderStore(valkey, **PATIENT) as other:
         with pytest.raises(
             StoreDamaged, match="key instruments, field BTC-USD: must be the definition of an instrument, was missing"
         ):
@@ -144,5 +147,5 @@ def test_a_symbol_that_nobody_defined_is_not_guessed(store: RedisOrderStore, cli
         store.save(order(2))
         assert other.get(1) == order(1)
     client.delete("instruments")
-    with RedisOrderStore(valkey, names=Names([BTC])) as other:
+    with RedisOrderStore(valkey, **PATIENT, names=Names([BTC])) as other:
         assert other.get(1) == order(1)

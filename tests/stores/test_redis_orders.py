@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import redis
-from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, finished, ids, order, order_rows
+from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, PATIENT, finished, ids, order, order_rows
 
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
@@ -22,7 +22,7 @@ from pyengine.stores.redis import RedisConnection, RedisOrderStore
 
 @pytest.fixture
 def store(valkey: str) -> Iterator[RedisOrderStore]:
-    with RedisOrderStore(valkey) as store:
+    with RedisOrderStore(valkey, **PATIENT) as store:
         yield store
 
 
@@ -82,7 +82,7 @@ def test_an_order_comes_back_as_it_was(store: RedisOrderStore) -> None:
 
 def test_another_process_reads_it_without_knowing_the_instruments(store: RedisOrderStore, valkey: str) -> None:
     store.save_batch([order(1), order(2, instrument=ETH, price="0.01", qty="0.001")])
-    with RedisOrderStore(valkey) as other:
+    with RedisOrderStore(valkey, **PATIENT) as other:
         assert other.get_all() == store.get_all()
         assert other.names.instruments == [BTC, ETH]
 
@@ -103,7 +103,7 @@ def test_two_nodes_never_put_an_older_order_over_a_newer(store: RedisOrderStore,
     older, newer = rows.copy(), rows.copy()
     newer["version"] += 10_000
     newer["status"], newer["remaining_lots"] = 3, 0
-    with RedisOrderStore(valkey, names=names) as first, RedisOrderStore(valkey, names=names) as second:
+    with RedisOrderStore(valkey, **PATIENT, names=names) as first, RedisOrderStore(valkey, **PATIENT, names=names) as second:
         assert first.save_batch(newer[600:]) == 600
         assert second.save_batch(older) == 600
         assert first.save_batch(newer[:600]) == 600
@@ -111,6 +111,17 @@ def test_two_nodes_never_put_an_older_order_over_a_newer(store: RedisOrderStore,
         assert second.get_by_side("buy") == []
         assert len(second.get_all()) == 1200
         assert all(not found.is_open for found in second.get_all())
+
+
+def test_hundreds_of_users_in_one_batch(valkey: str, client: redis.Redis) -> None:
+    rows, names = order_rows(1, 1000, users=400)
+    rows["user"][::10] = 0
+    with RedisOrderStore(valkey, names=names, **PATIENT) as store:
+        assert store.save_batch(rows) == 1000
+        for number in (0, 1, 254, 255, 256, 399):
+            expected = rows["order_id"][rows["user"] == number + 1].tolist()
+            assert ids(store.get_by_user(f"user {number}")) == expected
+            assert numbers(client.smembers(f"user_orders:user {number}")) == set(expected)
 
 
 def test_of_a_batch_with_an_order_twice_the_newer_counts(store: RedisOrderStore) -> None:
@@ -247,7 +258,7 @@ def test_what_is_refused_before_anything_is_sent(store: RedisOrderStore, client:
 
 
 def test_orders_expire_and_take_their_ids_with_them(valkey: str, client: redis.Redis) -> None:
-    with RedisOrderStore(valkey, ttl_s=0.4) as brief, RedisOrderStore(valkey) as store:
+    with RedisOrderStore(valkey, **PATIENT, ttl_s=0.4) as brief, RedisOrderStore(valkey, **PATIENT) as store:
         brief.save_batch([order(number) for number in range(3)])
         store.save_batch([order(number) for number in range(3, 6)])
         assert ids(store.get_by_user("alice")) == list(range(6))
@@ -263,7 +274,7 @@ def test_orders_expire_and_take_their_ids_with_them(valkey: str, client: redis.R
 
 
 def test_index_sets_expire_with_the_last_order(valkey: str, client: redis.Redis) -> None:
-    with RedisOrderStore(valkey, ttl_s=0.3) as brief:
+    with RedisOrderStore(valkey, **PATIENT, ttl_s=0.3) as brief:
         brief.save_batch([order(1, "buy"), order(2, "sell", user="bob")])
         time.sleep(0.4)
         assert client.keys() == ["instruments"]
@@ -310,7 +321,7 @@ def test_ids_that_belong_elsewhere_are_taken_out_of_a_set(store: RedisOrderStore
 def test_names_of_an_engine_are_never_added_to(store: RedisOrderStore, valkey: str) -> None:
     store.save(order(1, user="stranger"))
     engines = Names([ETH], ["alice"])
-    with RedisOrderStore(valkey) as other:
+    with RedisOrderStore(valkey, **PATIENT) as other:
         other.attach_names(engines)
         assert other.names is engines
         assert other.get(1) == order(1, user="stranger")
@@ -331,7 +342,7 @@ def test_names_of_an_engine_are_never_added_to(store: RedisOrderStore, valkey: s
 
 def test_prefixes_keep_stores_apart(valkey: str, client: redis.Redis) -> None:
     prefixes = ["", "a:", "*:", "[a]", "%d", "日本:"]
-    stores = [RedisOrderStore(valkey, prefix=prefix) for prefix in prefixes]
+    stores = [RedisOrderStore(valkey, **PATIENT, prefix=prefix) for prefix in prefixes]
     for number, store in enumerate(stores, 1):
         store.save_batch([order(number), order(100, user="bob", version=number)])
     for number, store in enumerate(stores, 1):
@@ -354,7 +365,7 @@ def test_is_empty(store: RedisOrderStore, client: redis.Redis) -> None:
 
 
 def test_who_opens_closes(valkey: str) -> None:
-    with RedisConnection(valkey) as connection:
+    with RedisConnection(valkey, **PATIENT) as connection:
         first, second = RedisOrderStore(connection), RedisOrderStore(connection)
         first.save(order(1))
         first.close()
@@ -368,7 +379,7 @@ def test_who_opens_closes(valkey: str) -> None:
     with pytest.raises(StoreClosed):
         second.get(1)
     assert second.closed
-    own = RedisOrderStore(valkey)
+    own = RedisOrderStore(valkey, **PATIENT)
     own.save(order(2))
     assert own.connection.open_count == 1
     own.close()

@@ -15,7 +15,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_model import TradeModel
-from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, ids, trade, trade_rows
+from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, PATIENT, ids, trade, trade_rows
 
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
@@ -30,7 +30,7 @@ KEY = "trades:recent"
 
 @pytest.fixture
 def store(valkey: str) -> Iterator[RedisTradeStore]:
-    with RedisTradeStore(valkey) as store:
+    with RedisTradeStore(valkey, **PATIENT) as store:
         yield store
 
 
@@ -75,7 +75,7 @@ def test_trades_come_back_as_they_were(store: RedisTradeStore, valkey: str) -> N
     assert store.get_recent(2**64 - 1) == given[::-1]
     assert store.get_recent() == given[:99:-1]
     assert store.get_recent(0) == []
-    with RedisTradeStore(valkey) as other:
+    with RedisTradeStore(valkey, **PATIENT) as other:
         assert other.get_recent(3) == given[:-4:-1]
     assert store.stats().counts == {"hits": 3, "misses": 1, "written": 200, "known": 0, "errors": 0}
 
@@ -102,7 +102,7 @@ def test_times_far_from_now(store: RedisTradeStore, client: redis.Redis, ts_ns: 
 
 
 def test_only_the_newest_are_kept(valkey: str, client: redis.Redis) -> None:
-    with RedisTradeStore(valkey, capacity=10, names=Names([BTC])) as store:
+    with RedisTradeStore(valkey, **PATIENT, capacity=10, names=Names([BTC])) as store:
         assert store.save_batch(trade_rows(1, 8)) == 8
         assert store.save_batch(trade_rows(9, 7)) == 7
         assert stored_ids(client) == list(range(6, 16))
@@ -137,7 +137,7 @@ def test_trades_that_come_late_take_their_places(store: RedisTradeStore, client:
 
 
 def test_trades_that_come_late_to_a_full_set(valkey: str, client: redis.Redis) -> None:
-    with RedisTradeStore(valkey, capacity=5) as store:
+    with RedisTradeStore(valkey, **PATIENT, capacity=5) as store:
         store.save_batch([trade(number) for number in (10, 20, 30, 40, 50)])
         assert not store.save(trade(9))
         assert store.save(trade(15))
@@ -162,7 +162,7 @@ def test_backfill_below_what_is_there(store: RedisTradeStore, client: redis.Redi
 @given(batches=st.lists(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 600)), max_size=12), max_size=12))
 def test_any_sequence_of_batches_is_as_in_memory(valkey: str, batches: list[list[tuple[int, int]]]) -> None:
     model = TradeModel(8)
-    with RedisTradeStore(valkey, capacity=8) as store, redis.Redis.from_url(valkey) as client:
+    with RedisTradeStore(valkey, **PATIENT, capacity=8) as store, redis.Redis.from_url(valkey) as client:
         client.delete(KEY)
         for batch in batches:
             trades = [trade(number, ts_ns=NOW_NS + offset) for number, offset in batch]
@@ -175,7 +175,10 @@ def test_any_sequence_of_batches_is_as_in_memory(valkey: str, batches: list[list
 
 
 def test_two_nodes_take_turns(store: RedisTradeStore, valkey: str, client: redis.Redis) -> None:
-    with RedisTradeStore(valkey, names=Names([BTC])) as first, RedisTradeStore(valkey, names=Names([BTC])) as second:
+    with (
+        RedisTradeStore(valkey, **PATIENT, names=Names([BTC])) as first,
+        RedisTradeStore(valkey, **PATIENT, names=Names([BTC])) as second,
+    ):
         for start in range(1, 2000, 100):
             assert first.save_batch(trade_rows(start, 60)) == 60
             assert second.save_batch(trade_rows(start, 100)) == 40
@@ -186,7 +189,7 @@ def test_two_nodes_at_once(valkey: str, client: redis.Redis) -> None:
     new = []
 
     def write() -> None:
-        with RedisTradeStore(valkey, names=Names([BTC])) as node:
+        with RedisTradeStore(valkey, **PATIENT, names=Names([BTC])) as node:
             new.extend(node.save_batch(trade_rows(start, 50)) for start in range(1, 1001, 50))
 
     threads = [threading.Thread(target=write) for _ in range(3)]
@@ -223,14 +226,14 @@ def test_a_wipe_at_any_moment(store: RedisTradeStore, client: redis.Redis, valke
         assert store.save(trade(number))
         client.delete("instruments")
     assert store.save(trade(50))
-    with RedisTradeStore(valkey) as other:
+    with RedisTradeStore(valkey, **PATIENT) as other:
         assert other.get_recent(1) == [trade(50)]
     assert ids(store.get_recent()) == [50, 28]
 
 
 def test_another_type_under_the_key_gives_way_to_what_is_saved(store: RedisTradeStore, client: redis.Redis, valkey: str) -> None:
     store.save(trade(5))
-    for number, writer in ((6, store), (7, RedisTradeStore(valkey)), (1, store)):
+    for number, writer in ((6, store), (7, RedisTradeStore(valkey, **PATIENT)), (1, store)):
         client.delete(KEY, "instruments")
         client.set(KEY, "no sorted set")
         client.set("instruments", "no hash")
@@ -292,7 +295,7 @@ def test_members_edited_by_hand(store: RedisTradeStore, client: redis.Redis) -> 
 def test_scores_edited_by_hand(store: RedisTradeStore, client: redis.Redis, valkey: str, score: Any) -> None:
     store.save_batch([trade(1), trade(2), trade(3)])
     client.zadd(KEY, {client.zrange(KEY, -1, -1)[0]: score})
-    with RedisTradeStore(valkey) as other:
+    with RedisTradeStore(valkey, **PATIENT) as other:
         assert other.save_batch([trade(number) for number in range(1, 6)]) == 2
     assert stored_ids(client) == [1, 2, 3, 4, 5]
     assert store.save(trade(6))
@@ -303,7 +306,7 @@ def test_symbols_with_a_meaning_to_somebody(store: RedisTradeStore, valkey: str)
     given = [trade(number, instrument=Instrument(name, "0.5", "0.01")) for number, name in enumerate(AWKWARD, 1)]
     store.save_batch(given)
     assert store.get_recent() == given[::-1]
-    with RedisTradeStore(valkey) as other:
+    with RedisTradeStore(valkey, **PATIENT) as other:
         assert other.get_recent() == given[::-1]
 
 

@@ -33,7 +33,6 @@ SCAN_ROWS = 1000
 """Ids or keys that are read at once."""
 
 _ID = re.compile(rb"0|[1-9][0-9]{0,19}")
-_OPEN = (Status.RESTING, Status.PARTIALLY_FILLED)
 _save_script = Script("save_orders")
 _remove_script = Script("remove_orders")
 _prune_script = Script("prune_set")
@@ -109,7 +108,7 @@ class OrderSteps:
     def save_call(self, rows: Records, mode: bytes) -> tuple[list[Any], list[Any]]:
         """Return keys and arguments of the script for at most CALL_ROWS orders."""
         values = order_values(rows, self.definitions.names)
-        users, number = np.unique(rows["user"], return_inverse=True)
+        users, number = _distinct(rows["user"])
         links = np.empty((len(rows), 3), np.uint8)
         # User 0, who is nobody and comes first, has no set.
         if users[0] == 0:
@@ -117,7 +116,7 @@ class OrderSteps:
         else:
             number = number + 1
         links[:, 0], links[:, 1] = number & 255, number >> 8
-        links[:, 2] = np.where(np.isin(rows["status"], _OPEN), rows["side"], 0)
+        links[:, 2] = np.where(rows["status"] <= Status.PARTIALLY_FILLED, rows["side"], 0)
         names = self.definitions.names.users
         sets = [self._users + (names[user] or "").encode() for user in users.tolist()]
         keys = [self.definitions.key, *map(self._order_pattern.__mod__, rows["order_id"].tolist()), *self._sides, *sets]
@@ -329,6 +328,13 @@ class _Calls:
     def __iter__(self) -> Iterator[tuple[list[Any], list[Any]]]:
         for at in range(0, len(self._rows), CALL_ROWS):
             yield self._steps.save_call(self._rows[at : at + CALL_ROWS], self._mode)
+
+
+def _distinct(numbers: Records) -> tuple[Any, Any]:
+    """Return the different numbers in rising order, and for each of the given ones its place among them."""
+    if len(numbers) == 1:
+        return numbers, np.zeros(1, np.int64)
+    return np.unique(numbers, return_inverse=True)
 
 
 def _escaped(text: bytes) -> bytes:
