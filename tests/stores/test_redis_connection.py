@@ -16,7 +16,8 @@ import pytest
 from stores.redis_rows import BTC, ids, order, trade
 from stores.servers import ValkeyServer
 
-from pyengine.store_errors import StoreUnavailable
+from pyengine.errors import FieldError
+from pyengine.store_errors import StoreClosed, StoreUnavailable
 from pyengine.stores import Names
 from pyengine.stores.redis import RedisConnection, RedisOrderStore, RedisTradeStore
 
@@ -225,3 +226,28 @@ def test_orders_by_names_of_a_shared_table(server: ValkeyServer) -> None:
         second.save(trade(1))
         assert first.names is second.names is names
         assert names.users == [None, "alice"]
+
+
+def test_who_opens_closes(valkey: str) -> None:
+    with RedisConnection(valkey) as connection:
+        first, second = RedisOrderStore(connection), RedisOrderStore(connection)
+        first.save(order(1))
+        first.close()
+        first.close()
+        assert first.closed
+        for call in (lambda: first.get(1), lambda: first.save(order(1)), first.flush, first.ping, first.connect):
+            with pytest.raises(StoreClosed):
+                call()
+        assert second.get(1) == order(1)
+        assert not connection.closed
+    with pytest.raises(StoreClosed):
+        second.get(1)
+    assert second.closed
+    own = RedisOrderStore(valkey)
+    own.save(order(2))
+    assert own.connection.open_count == 1
+    own.close()
+    assert own.connection.open_count == 0
+    assert repr(own).endswith(", closed>")
+    with pytest.raises(FieldError, match="connection must be a URL or None when pool_size is given too"):
+        RedisOrderStore(connection, pool_size=3)

@@ -14,10 +14,9 @@ from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, PATIENT, finished, ids,
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
 from pyengine.records import Side
-from pyengine.store_errors import StoreClosed
 from pyengine.stores import Names, Order
 from pyengine.stores.interfaces import Flushed, OrderStore
-from pyengine.stores.redis import RedisConnection, RedisOrderStore
+from pyengine.stores.redis import RedisOrderStore
 
 
 @pytest.fixture
@@ -362,31 +361,6 @@ def test_is_empty(store: RedisOrderStore, client: redis.Redis) -> None:
     assert store.is_empty()
     store.save(order(1))
     assert not store.is_empty()
-
-
-def test_who_opens_closes(valkey: str) -> None:
-    with RedisConnection(valkey, **PATIENT) as connection:
-        first, second = RedisOrderStore(connection), RedisOrderStore(connection)
-        first.save(order(1))
-        first.close()
-        first.close()
-        assert first.closed
-        for call in (lambda: first.get(1), lambda: first.save(order(1)), first.flush, first.ping, first.connect):
-            with pytest.raises(StoreClosed):
-                call()
-        assert second.get(1) == order(1)
-        assert not connection.closed
-    with pytest.raises(StoreClosed):
-        second.get(1)
-    assert second.closed
-    own = RedisOrderStore(valkey, **PATIENT)
-    own.save(order(2))
-    assert own.connection.open_count == 1
-    own.close()
-    assert own.connection.open_count == 0
-    assert repr(own).endswith(", closed>")
-    with pytest.raises(FieldError, match="connection must be a URL or None when pool_size is given too"):
-        RedisOrderStore(connection, pool_size=3)
 
 
 def test_times_at_both_ends(store: RedisOrderStore) -> None:
