@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, get_args
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer, Secret, SecretStr
 from pydantic.fields import FieldInfo
@@ -165,6 +165,9 @@ def _url_of(*schemes: str) -> AfterValidator:
         scheme, _, rest = ("", "", "") if url is None else url.get_secret_value().partition("://")
         if url is not None and (scheme not in schemes or not rest or str(url) == f"{scheme}://{HIDDEN}"):
             raise ValueError("not such a URL")
+        if url is not None:
+            # Refuses what looks like an IPv6 address and isn't one, such as a password with a bracket.
+            urlsplit(url.get_secret_value())
         return url
 
     return AfterValidator(check)
@@ -217,14 +220,17 @@ PostgresUrl = Annotated[
     SecretUrl | None,
     BeforeValidator(_stripped),
     _url_of("postgres", "postgresql"),
-    Expected("a URL such as postgresql://user:password@host:5432/name, with every / ? # @ of the password as %2F %3F %23 %40"),
+    Expected(
+        "a URL such as postgresql://user:password@host:5432/name, with every / ? # @ [ ] of a password as %2F %3F %23 %40 %5B %5D"
+    ),
 ]
 RedisUrl = Annotated[
     SecretUrl | None,
     BeforeValidator(_stripped),
     _url_of(*(f"{scheme}{form}" for scheme in ("redis", "rediss") for form in ("", "+sentinel", "+cluster")), "unix"),
     Expected(
-        "a URL such as redis://user:password@host:6379/0, rediss://… or unix://…, with / ? # @ of the password as %2F %3F %23 %40"
+        "a URL such as redis://user:password@host:6379/0, rediss://… or unix://…, "
+        "every / ? # @ [ ] of a password as %2F %3F %23 %40 %5B %5D"
     ),
 ]
 SslMode = Annotated[

@@ -310,6 +310,7 @@ def test_no_secret_is_shown() -> None:
         ("DATABASE_URL", "postgres://me:se/cret@h/x", "postgres://***"),
         ("DATABASE_URL", "postgres://me:se?cret@h/x", "postgres://***"),
         ("DATABASE_URL", "postgres://me:se#cret@h/x", "postgres://***"),
+        ("DATABASE_URL", "postgres://me:secret[@h/x", "postgres://me:***@h/x"),
         ("DATABASE_URL", "me:secret@h/x", "***"),
         ("DATABASE_URL", "mysql://me:secret@h/x", "mysql://me:***@h/x"),
         ("REDIS_URL", "http://:secret@h", "http://:***@h"),

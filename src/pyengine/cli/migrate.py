@@ -9,7 +9,7 @@ import click
 
 from pyengine.cli.configured import UNUSABLE, env_file_option, print_error, settings_or_exit
 from pyengine.optional import MissingExtraError
-from pyengine.store_errors import StoreError
+from pyengine.store_errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
     from pyengine.settings import Settings
@@ -34,7 +34,7 @@ def migrate_command(context: click.Context, /, env_file: Path, dry_run: bool, sq
     settings = settings_or_exit(context, env_file)
     try:
         missing = _say_what_is_missing(settings, sql) if dry_run else _migrate(settings)
-    except MissingExtraError as error:
+    except (MissingExtraError, SettingsError) as error:
         print_error(str(error))
         context.exit(UNUSABLE)
     except StoreError as error:

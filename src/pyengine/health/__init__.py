@@ -9,6 +9,7 @@ from pyengine.health.files import check_sqlite, check_trade_log
 from pyengine.health.finding import Finding
 from pyengine.optional import MissingExtraError
 from pyengine.settings import Settings
+from pyengine.store_errors import SettingsError
 
 __all__ = ["Finding", "check_backends"]
 
@@ -41,7 +42,7 @@ def check_backends(settings: Settings) -> list[Finding]:
 def _tried(backend: str, check: Callable[[Settings], Finding], settings: Settings) -> Finding:
     try:
         return check(settings)
-    except MissingExtraError as error:
+    except (MissingExtraError, SettingsError) as error:
         return Finding(backend, "", problem=str(error))
 
 

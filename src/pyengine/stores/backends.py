@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, quote, urlencode, urlsplit
 
 from pyengine._core.names import Names
+from pyengine.errors import FieldError
 from pyengine.settings import Settings
+from pyengine.store_errors import SettingsError
 from pyengine.stores.interfaces import OrderStore, TradeStore
 from pyengine.stores.registry import load_order_store, load_trade_store
 
@@ -21,23 +25,26 @@ def postgres_address(settings: Settings) -> Address:
 
     Raises
     ------
+    SettingsError
+        A variable can't be used; most are refused before, by the settings.
     MissingExtraError
         asyncpg isn't installed.
     """
     from pyengine.stores.postgres.address import address_of_parts, address_of_url  # noqa: PLC0415
     from pyengine.stores.postgres.driver import asyncpg  # noqa: F401, PLC0415  says which extra brings it
 
-    if settings.database_url is not None:
-        return address_of_url(_postgres_url(settings))
-    return address_of_parts(
-        settings.database_host,
-        settings.database_port,
-        settings.database_name,
-        settings.database_user,
-        settings.database_password.get_secret_value() or None,
-        settings.database_ssl_mode,
-        settings.database_ssl_root_cert,
-    )
+    with _named_as_variable("DATABASE"):
+        if settings.database_url is not None:
+            return address_of_url(_postgres_url(settings))
+        return address_of_parts(
+            settings.database_host,
+            settings.database_port,
+            settings.database_name,
+            settings.database_user,
+            settings.database_password.get_secret_value() or None,
+            settings.database_ssl_mode,
+            settings.database_ssl_root_cert,
+        )
 
 
 def postgres_pool(settings: Settings, *, migrate: bool | None = None) -> PostgresPool:
@@ -53,28 +60,31 @@ def postgres_pool(settings: Settings, *, migrate: bool | None = None) -> Postgre
 
     Raises
     ------
+    SettingsError
+        A variable can't be used; most are refused before, by the settings.
     MissingExtraError
         asyncpg isn't installed.
     """
     from pyengine.stores.postgres.pool import PostgresPool  # noqa: PLC0415  an extra brings its driver
 
-    return PostgresPool(
-        None if settings.database_url is None else _postgres_url(settings),
-        host=settings.database_host,
-        port=settings.database_port,
-        database=settings.database_name,
-        user=settings.database_user,
-        password=settings.database_password.get_secret_value() or None,
-        ssl_mode=settings.database_ssl_mode,
-        ssl_root_cert=settings.database_ssl_root_cert,
-        min_connections=min(1, settings.database_max_idle_connections),
-        max_connections=settings.database_max_connections,
-        max_idle_connections=settings.database_max_idle_connections,
-        max_lifetime_s=settings.database_conn_max_lifetime.total_seconds(),
-        command_timeout_s=settings.database_command_timeout.total_seconds(),
-        migrate=settings.database_migrate if migrate is None else migrate,
-        lazy=True,
-    )
+    with _named_as_variable("DATABASE"):
+        return PostgresPool(
+            None if settings.database_url is None else _postgres_url(settings),
+            host=settings.database_host,
+            port=settings.database_port,
+            database=settings.database_name,
+            user=settings.database_user,
+            password=settings.database_password.get_secret_value() or None,
+            ssl_mode=settings.database_ssl_mode,
+            ssl_root_cert=settings.database_ssl_root_cert,
+            min_connections=min(1, settings.database_max_idle_connections),
+            max_connections=settings.database_max_connections,
+            max_idle_connections=settings.database_max_idle_connections,
+            max_lifetime_s=settings.database_conn_max_lifetime.total_seconds(),
+            command_timeout_s=settings.database_command_timeout.total_seconds(),
+            migrate=settings.database_migrate if migrate is None else migrate,
+            lazy=True,
+        )
 
 
 def _postgres_url(settings: Settings) -> str:
@@ -109,6 +119,8 @@ def redis_connection(settings: Settings) -> RedisConnection:
 
     Raises
     ------
+    SettingsError
+        A variable can't be used; most are refused before, by the settings.
     MissingExtraError
         redis-py or hiredis isn't installed.
     """
@@ -120,19 +132,16 @@ def redis_connection(settings: Settings) -> RedisConnection:
         "prefix": settings.redis_prefix,
         "read_timeout_s": settings.redis_timeout.total_seconds(),
     }
-    if settings.redis_tls_ca is not None:
+    url = None if settings.redis_url is None else _redis_url(settings)
+    # A connection that isn't encrypted has no parameter for certificates.
+    if settings.redis_tls_ca is not None and (settings.redis_tls if url is None else url.startswith("rediss")):
         options["ssl_ca_certs"] = str(settings.redis_tls_ca)
-    if settings.redis_url is not None:
-        return RedisConnection(_redis_url(settings), **options)
-    options["unix_socket" if settings.redis_host.startswith("/") else "host"] = settings.redis_host
-    return RedisConnection(
-        **options,
-        port=settings.redis_port,
-        db=settings.redis_db,
-        username=settings.redis_username,
-        password=settings.redis_password.get_secret_value(),
-        tls=settings.redis_tls,
-    )
+    if url is None:
+        options["unix_socket" if settings.redis_host.startswith("/") else "host"] = settings.redis_host
+        options |= {"port": settings.redis_port, "db": settings.redis_db, "tls": settings.redis_tls}
+        options |= {"username": settings.redis_username, "password": settings.redis_password.get_secret_value()}
+    with _named_as_variable("REDIS"):
+        return RedisConnection(url, **options)
 
 
 def _redis_url(settings: Settings) -> str:
@@ -147,6 +156,15 @@ def _redis_url(settings: Settings) -> str:
     if plain and settings.redis_db and not parts.path.strip("/") and "db" not in query:
         parts = parts._replace(path=f"/{settings.redis_db}")
     return parts.geturl()
+
+
+@contextmanager
+def _named_as_variable(prefix: str) -> Iterator[None]:
+    """Say of a refused parameter which variable it comes from."""
+    try:
+        yield
+    except FieldError as error:
+        raise SettingsError(f"{prefix}_{error.field.upper()}: {error}") from error
 
 
 def own_order_store(settings: Settings, spec: str) -> OrderStore:
