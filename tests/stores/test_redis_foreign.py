@@ -63,6 +63,9 @@ def test_another_type_under_a_key_gives_way_to_what_is_saved(store: RedisOrderSt
     store.save(finished(1, version=1))
     assert client.type("side_orders:2") == "none"
     spoil()
+    assert store.save(order(2))
+    assert client.type("instruments") == "hash"
+    spoil()
     assert not store.update(order(1))
     assert not store.remove(1)
     assert client.type("order:1") == "none"
@@ -129,6 +132,10 @@ def test_definitions_edited_by_hand(store: RedisOrderStore, client: redis.Redis,
         pytest.raises(FieldError, match="equal to the one in redis at"),
     ):
         other.save(order(2))
+    client.hset("instruments", "BTC-USD", "junk")
+    with RedisOrderStore(valkey, **PATIENT, names=Names([BTC])) as other:
+        assert other.save(order(2))
+    assert client.hget("instruments", "BTC-USD") == good
     client.delete("instruments")
     client.rpush("instruments", "a list")
     with RedisOrderStore(valkey, **PATIENT) as other, pytest.raises(StoreDamaged, match=f"{place}: must be a hash"):

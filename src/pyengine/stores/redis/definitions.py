@@ -69,7 +69,7 @@ class Definitions:
         self._written.clear()
 
     def write(self, rows: Records, what: str) -> Steps[None]:
-        """See to it that the instruments of records are defined in Redis, as they are here.
+        """See to it that the instruments of records are defined in Redis, as they are here; what is no definition gives way.
 
         Parameters
         ----------
@@ -99,7 +99,12 @@ class Definitions:
         if isinstance(replies[0], ReplyError) and code_of(replies[0]) == "WRONGTYPE":
             replies = yield Exchange(what, [pack_command((b"DEL", self.key)), put, get], write=True)
         refuse_errors(replies, what, self._address)
-        found = read_instrument(replies[-1], self._place(instrument.symbol))
+        try:
+            found = read_instrument(replies[-1], self._place(instrument.symbol))
+        except StoreDamaged:
+            replies = yield Exchange(what, [pack_command((b"HSET", self.key, symbol, instrument_value(instrument)))], write=True)
+            refuse_errors(replies, what, self._address)
+            return
         if found != instrument:
             raise FieldError("instrument", instrument, f"equal to the one in {self._place(instrument.symbol)}, {found!r}")
 
