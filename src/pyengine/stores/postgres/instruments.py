@@ -17,6 +17,8 @@ FIRST_TICK = "0.00000001"
 FIRST_LOT = 1
 """The grid of rows from before there was a table of instruments: NUMERIC(18,8) and INTEGER."""
 
+_LIMITS = ("min_price", "max_price", "min_qty", "max_qty")
+
 
 class Definitions:
     """What the database and a store's `names` say of instruments, held against each other.
@@ -130,15 +132,16 @@ class Definitions:
             raise StoreDamaged(f"{self.place}, symbol {symbol!r} of a row: {error}") from error
 
     def _defined(self, row: Row) -> Instrument:
-        symbol, tick_size, lot_size, min_price, max_price, min_qty, max_qty = row
+        symbol, tick_size, lot_size, *limits = row
         try:
-            return Instrument(
-                symbol, tick_size, lot_size, min_price=min_price, max_price=max_price, min_qty=min_qty, max_qty=max_qty
-            )
+            whole = Instrument(symbol, tick_size, lot_size)
+            # A limit that nobody set may be beyond what may be set.
+            named = zip(_LIMITS, limits, strict=True)
+            return Instrument(symbol, tick_size, lot_size, **{n: limit for n, limit in named if limit != getattr(whole, n)})
         except FieldError as error:
             raise StoreDamaged(f"{self.place}, instruments, symbol {symbol!r}: {error}") from error
 
 
 def _row(instrument: Instrument) -> tuple[object, ...]:
     grid = (instrument.symbol, instrument.tick_size, instrument.lot_size)
-    return (*grid, instrument.min_price, instrument.max_price, instrument.min_qty, instrument.max_qty)
+    return (*grid, *(getattr(instrument, name) for name in _LIMITS))
