@@ -23,7 +23,6 @@ from pyengine.store_errors import StoreClosed, StoreDamaged
 from pyengine.stores import Names, Trade
 from pyengine.stores.interfaces import Flushed, TradeStore
 from pyengine.stores.redis import RedisTradeStore
-from pyengine.stores.redis.scores import Ranked, next_score, place, scores_after
 
 KEY = "trades:recent"
 
@@ -183,6 +182,42 @@ def test_two_nodes_take_turns(store: RedisTradeStore, valkey: str, client: redis
             assert first.save_batch(trade_rows(start, 60)) == 60
             assert second.save_batch(trade_rows(start, 100)) == 40
     assert stored_ids(client) == list(range(1, 2001))
+
+
+def test_a_node_knows_what_another_has_written(valkey: str, client: redis.Redis) -> None:
+    with RedisTradeStore(valkey, **PATIENT) as first, RedisTradeStore(valkey, **PATIENT) as second:
+        first.save_batch([trade(number) for number in range(1, 11)])
+        second.save_batch([trade(number, ts_ns=NOW_NS * 2) for number in range(11, 21)])
+        assert not first.save(trade(15, seq=999))
+        second.save(trade(30))
+        assert first.save_batch([trade(31, ts_ns=5), trade(32, ts_ns=5)]) == 2
+        assert stored_ids(client) == [*range(1, 21), 30, 31, 32]
+        assert first.get_recent(9)[-3:] == [trade(number, ts_ns=NOW_NS * 2) for number in (17, 16, 15)]
+
+
+@pytest.mark.parametrize("late", [3, 7, 12])
+@pytest.mark.parametrize("other", [5, 7, 9, 40])
+def test_a_late_trade_meets_another_writer(valkey: str, client: redis.Redis, late: int, other: int) -> None:
+    """Let somebody else write after the store has looked what is there, and before it writes."""
+    with RedisTradeStore(valkey, **PATIENT, capacity=8) as store, RedisTradeStore(valkey, **PATIENT, capacity=8) as rival:
+        store.save_batch([trade(number) for number in (2, 4, 6, 8, 10, 11, 13, 14)])
+        steps = store._steps.save([trade(late, seq=77)])
+        exchanges, new = 0, None
+        exchange = next(steps)
+        while new is None:
+            exchanges += 1
+            if exchanges == 2:
+                assert rival.save(trade(other))
+            try:
+                exchange = steps.send(store.connection._carry_out(exchange))
+            except StopIteration as stop:
+                new = stop.value
+        expected = sorted({2, 4, 6, 8, 10, 11, 13, 14, late, other})[-8:]
+        assert stored_ids(client) == expected
+        assert new == (late in expected and late != other)
+        assert [found.seq for found in store.get_recent() if found.trade_id == late] == ([77] if new else [late * 3])[
+            : late in expected
+        ]
 
 
 def test_two_nodes_at_once(valkey: str, client: redis.Redis) -> None:
@@ -346,30 +381,3 @@ def test_closed(store: RedisTradeStore) -> None:
     for call in (store.get_recent, lambda: store.save(trade(2)), lambda: store.complete_for(1), store.is_empty, store.flush):
         with pytest.raises(StoreClosed):
             call()
-
-
-@given(st.floats(-9.3e18, 9.3e18), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), st.booleans())
-def test_scores_rise_and_are_doubles(previous: float, times: list[int], ordered: bool) -> None:
-    previous = float(int(previous))
-    times = sorted(times) if ordered else times
-    found = scores_after(previous, np.array(times, np.int64))
-    assert [float(score) for score in found] == found
-    expected = []
-    for time in times:
-        previous = float(time) if float(time) > previous else next_score(previous)
-        expected.append(previous)
-    assert found == expected
-    assert all(a < b for a, b in pairwise(found))
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 50), st.floats(allow_nan=False)), max_size=10), st.lists(st.integers(1, 50), unique=True)
-)
-def test_places_rise_with_the_ids(old: list[tuple[int, float]], new: list[int]) -> None:
-    members = [Ranked(number, b"%d old" % number, score) for number, score in old]
-    known = {number for number, _ in old}
-    fresh = [Ranked(number, b"%d new" % number, 1e18) for number in new if number not in known]
-    changed = {ranked.member: ranked for ranked in place(members, fresh)}
-    assert {ranked.member for ranked in fresh} <= set(changed)
-    final = sorted((changed.get(r.member, r) for r in [*members, *fresh]), key=lambda r: r.score)
-    assert [r.trade_id for r in final] == sorted(r.trade_id for r in [*members, *fresh])

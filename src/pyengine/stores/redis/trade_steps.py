@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -137,7 +138,7 @@ class TradeSteps:
 
     def _merge(self, rows: Records, what: str) -> Steps[int]:
         """Put trades that came late in their places; return how many were new, or what the script refused with."""
-        count, members = yield from self._read_end(int(rows["trade_id"][0]), what)
+        members, digest = yield from self._read_end(int(rows["trade_id"][0]), what)
         if not members:
             self._newest = _EMPTY
             return -2
@@ -163,7 +164,7 @@ class TradeSteps:
             )
         ]
         changes = list(place(ours, fresh))
-        arguments = [b"%d" % self.kept, members[-1].member, b"%d" % count, b"%d" % len(foreign), *foreign]
+        arguments = [b"%d" % self.kept, b"%d" % len(members), digest, b"%d" % len(foreign), *foreign]
         for change in changes:
             arguments += (repr(change.score).encode(), change.member)
         replies = yield from _merge_script.call(what, [(self.keys, arguments)])
@@ -179,21 +180,18 @@ class TradeSteps:
         refuse_errors([reply], what, self._address)
         return _ranked(reply)[-1] if reply else _EMPTY
 
-    def _read_end(self, trade_id: int, what: str) -> Steps[tuple[int, list[Ranked]]]:
-        """Read members from the newest down to one that is older than a trade, or all; and count all."""
+    def _read_end(self, trade_id: int, what: str) -> Steps[tuple[list[Ranked], bytes]]:
+        """Read members from the newest down to one that is older than a trade, or all; also their digest."""
         wanted = 64
         while True:
-            commands = [
-                pack_command((b"ZCARD", self._key)),
-                pack_command((b"ZRANGE", self._key, b"%d" % -wanted, b"-1", b"WITHSCORES")),
-            ]
-            replies = yield Exchange(what, commands, write=True)
-            if isinstance(replies[0], ReplyError) and code_of(replies[0]) == "WRONGTYPE":
-                return 0, []
-            refuse_errors(replies, what, self._address)
-            members = _ranked(replies[1])
+            command = pack_command((b"ZRANGE", self._key, b"%d" % -wanted, b"-1", b"WITHSCORES"))
+            (reply,) = yield Exchange(what, [command], write=True)
+            if isinstance(reply, ReplyError) and code_of(reply) == "WRONGTYPE":
+                return [], b""
+            refuse_errors([reply], what, self._address)
+            members = _ranked(reply)
             if len(members) < wanted or (members[0].trade_id or trade_id) < trade_id:
-                return replies[0], members
+                return members, hashlib.sha1(b"\n".join(reply), usedforsecurity=False).hexdigest().encode()
             wanted *= 8
 
     def _read_members(self, limit: int, what: str) -> Steps[list[bytes]]:
