@@ -288,6 +288,9 @@ def test_another_type_under_the_key_gives_way_to_what_is_saved(store: RedisTrade
 def test_a_foreign_member_is_reported_and_goes_with_the_next_late_trade(
     store: RedisTradeStore, client: redis.Redis, member: Any, score: Any
 ) -> None:
+    store.save(trade(1))
+    client.zadd(KEY, {member: score})
+    assert not store.complete_for(2)
     store.save_batch([trade(number) for number in (1, 2, 3, 5)])
     client.zadd(KEY, {member: score})
     with pytest.raises(StoreDamaged, match=f"redis at {store.address}, key {KEY}, index -"):
@@ -331,7 +334,8 @@ def test_scores_edited_by_hand(store: RedisTradeStore, client: redis.Redis, valk
     store.save_batch([trade(1), trade(2), trade(3)])
     client.zadd(KEY, {client.zrange(KEY, -1, -1)[0]: score})
     with RedisTradeStore(valkey, **PATIENT) as other:
-        assert other.save_batch([trade(number) for number in range(1, 6)]) == 2
+        assert other.save(trade(4))
+        assert other.save_batch([trade(number) for number in range(1, 6)]) == 1
     assert stored_ids(client) == [1, 2, 3, 4, 5]
     assert store.save(trade(6))
     assert stored_ids(client) == [1, 2, 3, 4, 5, 6]
