@@ -39,7 +39,8 @@ class RedisOrderStore(RedisStore, OrderStore):
     Notes
     -----
     Durability: a cache. It forgets what is old, may forget anything at any time, and never says that it knows every order
-    (`complete` is False). Where a server of its own says that data are damaged, deleting the key heals it; writing does too.
+    (`complete` is False). A value that nobody can read raises `StoreDamaged` until the order is saved again, or its key is
+    deleted.
 
     Latency: one round trip for `get` and each batch of writes, two or more for lists.
 

@@ -96,9 +96,10 @@ class TradeSteps:
         """Read the newest trades, by falling id."""
         limit = limit_of(limit)
         members = yield from self._read_members(limit, "get_recent")
+        key = self._place()
         read = []
-        for number, member in enumerate(members):
-            where = f"{self._place()}, index {number - len(members)}"
+        for number, member in enumerate(members, -len(members)):
+            where = f"{key}, index {number}"
             fields = read_object(member, where)
             read.append((where, fields, read_symbol(fields, where)))
         instruments = yield from self.definitions.read((symbol for _, _, symbol in read), "get_recent")
