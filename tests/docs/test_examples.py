@@ -40,3 +40,14 @@ def test_example_prints_what_it_says(block: str, tmp_path: Path, monkeypatch: py
 
 def test_readme_has_examples() -> None:
     assert len([name for name, _ in examples() if name.startswith("README")]) >= 3
+
+
+def test_the_tests_that_the_stores_document_names_exist() -> None:
+    named = re.findall(r"`([\w./]+\.py)::(\w+)`", (ROOT / "docs" / "stores.md").read_text())
+    missing = [
+        f"{path}::{name}"
+        for path, name in named
+        if not re.search(rf"def {name}\(", (ROOT / "tests" / "stores" / path).resolve().read_text())
+    ]
+    assert len(named) > 40
+    assert not missing
