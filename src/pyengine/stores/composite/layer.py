@@ -57,7 +57,7 @@ class LayerOptions:
     """
 
     read_deadline_s: float | None = None
-    stall_s: float = 0.5
+    stall_s: float = 1.0
     batch: int = 5_000
     linger_s: float = 0.001
     failures: int = 3
