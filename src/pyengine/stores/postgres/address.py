@@ -100,6 +100,11 @@ def address_of_url(url: str) -> Address:
     if scheme not in {"postgresql", "postgres"}:
         raise FieldError("url", f"{scheme}://{_HIDDEN}", "postgresql://user:password@host:port/database")
     login, _, hosts = place
+    for host in hosts.split(","):
+        # After the bracket of an IPv6 address, if it is one.
+        port = host.rpartition("]")[2].partition(":")[2]
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            raise FieldError("port in the url", port, "a number from 1 to 65535")
     user, _, password = login.partition(":")
     secret = query.pop("password", None) or unquote(password)
     if query.get("sslmode", "prefer") not in SSL_MODES:
