@@ -169,6 +169,43 @@ def test_forked_children_open_connections_of_their_own(server: ValkeyServer) -> 
     orders.connection.close()
 
 
+def _child_beside_idle_connections(server: ValkeyServer, orders: RedisOrderStore, answers: multiprocessing.SimpleQueue) -> None:
+    own = orders.get(1) == order(1) and orders.save(order(2))
+    answers.put((own, len(server.command("CLIENT", "LIST").splitlines())))
+
+
+def test_a_forked_child_leaves_idle_connections_alone(server: ValkeyServer) -> None:
+    orders, _ = both(server, read_timeout_s=5.0)
+    assert orders.connection.open_count == 2
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+    before = len(server.command("CLIENT", "LIST").splitlines())
+    child = fork.Process(target=_child_beside_idle_connections, args=(server, orders, answers))
+    child.start()
+    assert answers.get() == (True, before + 2)
+    child.join(10)
+    assert orders.get(2) == order(2)
+    assert orders.save(order(3))
+    orders.connection.close()
+
+
+def test_a_fork_while_other_threads_hold_every_lock(server: ValkeyServer) -> None:
+    orders, trades = both(server, read_timeout_s=5.0)
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+    held = [orders._steps.counts._lock, trades._steps.counts._lock, trades._turn[1], orders.connection._lender._lock]
+    for lock in held:
+        lock.acquire()
+    child = fork.Process(target=_child, args=(orders, trades, 20, answers))
+    child.start()
+    for lock in held:
+        lock.release()
+    child.join(10)
+    assert child.exitcode == 0
+    assert answers.get()[:4] == (True, True, True, True)
+    orders.connection.close()
+
+
 @pytest.mark.parametrize("user", ["", "trader"])
 def test_a_wrong_password_is_refused_and_never_shown(own_valkey: Starter, user: str, caplog: pytest.LogCaptureFixture) -> None:
     server = own_valkey(password="right-secret")
