@@ -154,10 +154,10 @@ ORDER_BACKENDS = [
     Backend("postgres", _orders_in_postgres),
     Backend("memory+dict", _orders_in(_memory_orders, _orders_in_dict), **_MEMORY_ALONE),
     Backend("memory+sqlite", _orders_in(_memory_orders, _orders_in_sqlite)),
-    Backend("short memory+postgres", _orders_in(_forgetful_memory, _orders_in_postgres)),
+    Backend("short memory+postgres", _orders_in(_forgetful_memory, _orders_in_postgres), tells=False),
     Backend("redis+postgres", _orders_in(_orders_in_redis, _orders_in_postgres), tells=False),
     Backend("memory+redis+postgres", _orders_in(_memory_orders, _orders_in_redis, _orders_in_postgres)),
-    Backend("all four", _orders_in(_forgetful_memory, _orders_in_redis, _orders_in_postgres, _orders_in_sqlite)),
+    Backend("all four", _orders_in(_forgetful_memory, _orders_in_redis, _orders_in_postgres, _orders_in_sqlite), tells=False),
 ]
 
 TRADE_BACKENDS = [
