@@ -1,0 +1,186 @@
+"""Connections to PostgreSQL: few of them for many callers, old ones, closed ones, and those of a forked child."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from stores.postgres_rows import known_names, order, order_rows, trade_rows
+from stores.servers import PostgresServer, run_sql
+
+from pyengine.store_errors import StoreClosed, StoreUnavailable
+from pyengine.stores.postgres import PostgresOrderStore, PostgresPool, PostgresTradeStore
+
+
+def test_a_pool_with_all_connections_in_use_says_so_in_time(postgres_database: str) -> None:
+    async def hog(lease: object) -> None:
+        async with lease.connection.transaction():  # type: ignore[attr-defined]
+            await lease.connection.execute("SET LOCAL statement_timeout = 0")  # type: ignore[attr-defined]
+            await lease.connection.execute("SELECT pg_sleep(1.5)", timeout=10)  # type: ignore[attr-defined]
+
+    with (
+        PostgresOrderStore(postgres_database, max_connections=2, command_timeout_s=0.5) as store,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        store.save(order(1))
+        hogs = [threads.submit(store.pool.run, "hog", hog, bounded=False) for _ in range(2)]
+        while store.pool.gauges["connections_used"] < 2:
+            time.sleep(0.01)
+        start = time.perf_counter()
+        with pytest.raises(StoreUnavailable, match=r"all 2 connections were in use for 0\.5 s"):
+            store.get(1)
+        assert 0.4 < time.perf_counter() - start < 1.2
+        assert [one.result(10) for one in hogs] == [None, None]
+        assert store.get(1) == order(1)
+        assert store.pool.gauges["connections_waited_for"] == 0
+
+
+def test_a_server_without_free_connections_is_unavailable(own_postgres: Callable[..., PostgresServer]) -> None:
+    server = own_postgres(
+        options=("max_connections=4", "superuser_reserved_connections=0", "reserved_connections=0", "max_wal_senders=0")
+    )
+    with (
+        PostgresPool(server.url, min_connections=3, max_connections=3) as pool,
+        PostgresPool(server.url, min_connections=0, lazy=True) as other,
+    ):
+        with PostgresPool(server.url), pytest.raises(StoreUnavailable, match="no connection free"):
+            other.open()
+        PostgresOrderStore(pool=pool).save(order(1))
+        deadline = time.monotonic() + 5
+        while True:
+            try:
+                assert PostgresOrderStore(pool=other).get(1) == order(1)
+                break
+            except StoreUnavailable:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+
+def test_forty_threads_share_few_connections(postgres_database: str) -> None:
+    with PostgresPool(postgres_database, max_connections=4, max_idle_connections=2, command_timeout_s=60) as pool:
+        names = known_names()
+        orders, trades = PostgresOrderStore(pool=pool, names=names), PostgresTradeStore(pool=pool, names=names)
+        most = []
+
+        def work(number: int) -> int:
+            first = 1 + 100 * number
+            assert orders.save_batch(order_rows(first, 50)) == 50
+            assert trades.save_batch(trade_rows(first, 50)) == 50
+            assert orders.save(order(first + 99))
+            most.append(pool.gauges["connections_open"])
+            found = [orders.get(first + n) for n in range(5)]
+            return sum(one is not None and one.order_id == first + n for n, one in enumerate(found))
+
+        with ThreadPoolExecutor(40) as threads:
+            assert list(threads.map(work, range(40))) == [5] * 40
+        assert max(most) <= 4
+        assert pool.gauges["connections_idle"] == pool.gauges["connections_open"] <= 2
+        assert len(orders.get_all()) == 40 * 51
+        assert len(trades.get_recent(10**6)) == 40 * 50
+        assert orders.stats().counts["written"] == 40 * 51
+
+
+def test_old_connections_are_replaced_and_idle_ones_not_kept_for_ever(postgres_database: str) -> None:
+    with PostgresOrderStore(postgres_database, max_lifetime_s=0.3) as store:
+
+        def pid() -> int:
+            async def ask(lease: object) -> int:
+                return int(await lease.connection.fetchval("SELECT pg_backend_pid()"))  # type: ignore[attr-defined]
+
+            return store.pool.run("ask", ask)
+
+        first = pid()
+        assert pid() == first
+        time.sleep(0.4)
+        second = pid()
+        assert second != first
+        deadline = time.monotonic() + 5
+        while store.pool.gauges["connections_open"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert run_sql(postgres_database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pyengine'")[0][0] == 0
+
+
+def test_closing_while_others_call_ends_their_calls(postgres_database: str) -> None:
+    pool = PostgresPool(postgres_database, max_connections=2)
+    store = PostgresOrderStore(pool=pool)
+    store.save(order(1))
+    ends: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            while True:
+                assert store.get(1) == order(1)
+        except StoreClosed as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.2)
+    pool.close()
+    for thread in threads:
+        thread.join(10)
+    assert len(ends) == 8
+    assert pool.gauges["connections_open"] == 0
+    pool.close()
+
+
+def test_a_forked_child_has_connections_of_its_own(postgres_database: str) -> None:
+    """It uses and closes the store that it inherited, and its parent doesn't notice."""
+    program = """
+        import os, sys
+        from stores.postgres_rows import order, trade
+        from pyengine.stores.postgres import PostgresOrderStore, PostgresTradeStore
+
+        store = PostgresOrderStore(sys.argv[1], min_connections=2)
+        trades = PostgresTradeStore(pool=store.pool)
+        store.save(order(1)), trades.save(trade(1))
+        children = []
+        for number in range(2, 5):
+            child = os.fork()
+            if child == 0:
+                assert store.pool.gauges == {}
+                assert store.get(1) == order(1)
+                assert store.save(order(number)) and trades.save_batch([trade(number), trade(number + 100)]) == 2
+                if number == 2:
+                    store.close()
+                elif number == 3:
+                    del store, trades
+                sys.exit()
+            assert store.get(1) == order(1)
+            children.append(child)
+        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+        assert [one.order_id for one in store.get_all()] == [1, 2, 3, 4]
+        assert len(trades.get_recent()) == 7
+        assert store.stats().counts["retries"] == 0
+        store.close()
+        print("done")
+    """
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:This process:DeprecationWarning",
+            "-c",
+            textwrap.dedent(program),
+            postgres_database,
+        ],
+        env={**os.environ, "PYTHONPATH": "tests"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "done\n", "")
