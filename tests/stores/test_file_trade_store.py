@@ -65,7 +65,12 @@ def test_trades_are_written_in_order_and_once(path: Path, fsync: Any) -> None:
         assert store.flush()
         assert ids_written(path) == list(range(1, 104))
         assert store.stats().counts["duplicates"] == 3
-    assert ids_written(path) == list(range(1, 104))
+        assert store.save_batch(rows([105, 50])) == 1
+        assert store.flush()
+        assert store.save_batch(rows([106, 106, 104])) == 2
+        assert store.flush()
+        assert store._writer.log.unsynced == [], "what is safe isn't kept in memory"
+    assert ids_written(path) == [*range(1, 104), 105, 104, 106]
 
 
 def test_with_always_a_save_is_on_the_disk_when_it_returns(path: Path) -> None:

@@ -310,6 +310,48 @@ def test_a_fork_while_others_save_leaves_no_lock_behind(path: Path) -> None:
     assert ids_written(path) == list(range(1, len(ids_written(path)) + 1))
 
 
+def test_a_forked_child_reads_while_files_are_closed(path: Path) -> None:
+    with FileTradeStore(path, names=names(), rotate_bytes=2000) as store:
+        store.save_batch(rows(range(1, 101)))
+        store.flush()
+        done = threading.Event()
+
+        def save() -> None:
+            n = 101
+            while not done.is_set():
+                store.save_batch(rows(range(n, n + 5)))
+                store.flush()
+                n += 5
+
+        def child() -> None:
+            for _ in range(100):
+                found = recent(store, 40)
+                assert found == list(range(found[0], found[0] - 40, -1))
+
+        saver = threading.Thread(target=save)
+        saver.start()
+        try:
+            in_child(child)
+        finally:
+            done.set()
+            saver.join()
+
+
+def test_the_end_of_a_forked_child_is_quiet(path: Path) -> None:
+    command = program(
+        """
+        store = FileTradeStore(path, names=names())
+        store.save_batch(rows(range(1, 101)))
+        if os.fork():
+            os.wait()
+        """,
+        path,
+    )
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    assert ids_written(path) == list(range(1, 101))
+
+
 def test_the_end_of_a_process_writes_what_waits(path: Path) -> None:
     run(
         """

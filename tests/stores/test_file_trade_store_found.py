@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stores.trade_files import BTC, ETH, START_NS, ids_written, names, rows, trade, written
 
 from pyengine.errors import FieldError
 from pyengine.instrument import Instrument
 from pyengine.store_errors import StoreDamaged
 from pyengine.stores.file import FileTradeStore
+from pyengine.stores.file_meta import LogMeta
 
 if TYPE_CHECKING:
     pass
@@ -66,7 +70,8 @@ def test_ids_are_remembered_over_a_restart(path: Path) -> None:
     with FileTradeStore(path, names=names()) as store:
         store.save_batch(rows([*range(1, 1001), *range(1005, 6000)]))
     with FileTradeStore(path, names=names()) as again:
-        assert again.save_batch(rows(range(5500, 6100))) == 100
+        assert again.save_batch(rows(range(5700, 6100))) == 100
+        assert not again._writer._scanned, "what is sent again after a crash is near the end"
         assert again.save_batch(rows(range(990, 1010))) == 4, "a gap is filled"
         assert again.save_batch(rows(range(1, 6100))) == 0
         assert recent(again, 6100) == list(range(6099, 0, -1))
@@ -117,6 +122,33 @@ def test_lines_of_another_writer_are_read(path: Path) -> None:
         assert store.save(trade(7)) is False
         assert store.save_batch(rows([6, 8])) == 2
         assert recent(store) == [8, 7, 6]
+
+
+def test_a_line_of_any_length_is_read(path: Path) -> None:
+    with FileTradeStore(path, names=names()) as store:
+        store.save_batch(rows(range(1, 4)))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + lines[1].replace(b'":', b'":' + b" " * 100_000) + lines[2])
+    with FileTradeStore(path, names=names()) as store:
+        assert recent(store) == [3, 2, 1]
+        assert store.save_batch(rows(range(1, 5))) == 1
+
+
+@given(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=15), min_size=1, max_size=12), st.integers(0, 45))
+@settings(max_examples=60)
+def test_any_order_of_ids_reads_as_a_set(batches: list[list[int]], limit: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trades.log"
+        model: set[int] = set()
+        for number, batch in enumerate(batches):
+            if number % 4 == 0:
+                store = FileTradeStore(path, names=names(), rotate_bytes=1200, compress=False)
+            assert store.save_batch(rows(batch)) == len({*batch} - model)
+            model.update(batch)
+            assert recent(store, limit) == sorted(model, reverse=True)[:limit]
+            if number % 4 == 3 or number == len(batches) - 1:
+                store.close()
+        assert sorted(ids_written(path)) == sorted(model)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +254,7 @@ def test_a_file_that_is_taken_away_is_begun_anew(path: Path, caplog: pytest.LogC
         store.flush()
         assert recent(store) == [12, 11]
         assert (store.stats().counts["reopened"], ids_written(path)) == (1, [11, 12])
+        assert LogMeta(path).instruments == {"BTC-USD": BTC}
         os.truncate(path, path.stat().st_size - 5)
         store.save_batch(rows([13]))
         store.flush()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import date
@@ -193,7 +192,8 @@ def _odd_id(line: Line) -> int:
 def newest_lines(view: LogView, limit: int, late: IdRanges) -> dict[int, Line]:
     """Find the lines of the newest trades, by id, and maybe more; of an id that is there twice the first line.
 
-    Lines rise by trade id, but for those whose ids are in `late`. So everything before a line that isn't late has a lower id.
+    Lines rise by trade id, but for those whose ids are in `late`: from the first that came late to the highest of that time. So a
+    line whose id isn't there has all lower ids before it, and all higher ones behind it.
 
     Raises
     ------
@@ -201,22 +201,18 @@ def newest_lines(view: LogView, limit: int, late: IdRanges) -> dict[int, Line]:
         A line is damaged, or isn't where it must be.
     """
     found: dict[int, Line] = {}
-    behind: list[int] = []
     lowest = 2**63
     if limit == 0:
         return found
     for section in view.sections():
         for trade_id, line in lines_backwards(section):
-            known = trade_id in found
             found[trade_id] = line
             if trade_id in late:
-                if not known:
-                    insort(behind, trade_id)
                 continue
             if trade_id >= lowest:
                 raise StoreDamaged(f"{line.place}: trade_id must be below {lowest}, which follows it, was {trade_id}")
             lowest = trade_id
-            if len(found) - bisect_left(behind, trade_id) >= limit:
+            if len(found) >= limit:
                 return found
     return found
 

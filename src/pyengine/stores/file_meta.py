@@ -85,14 +85,14 @@ class MetaFile(LogMeta):
         """Write what isn't known yet; everything, if somebody took the file away."""
         new = [each for each in instruments if self.instruments.get(each.symbol) != each]
         ranges = [] if late is None or self.late.covers(*late) else [late]
-        if not new and not ranges:
-            return
         known: Iterable[Instrument] = ()
         if self._file is None or self._file.moved():
             self.close()
             self._file = AppendFile(self.path)
             if self._file.size == 0:
                 known, ranges = self.instruments.values(), [*self.late, *ranges]
+        if not new and not known and not ranges:
+            return
         text = b"".join(instrument_value(each) + b"\n" for each in (*known, *new))
         self._file.append(text + b"".join(b'{"late_from":%d,"late_to":%d}\n' % each for each in ranges))
         if sync:
