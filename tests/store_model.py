@@ -23,6 +23,7 @@ class Row:
     version: int = 0
     entered: int = 0
     updated_ns: int = 0
+    created_ns: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -88,7 +89,8 @@ class OrderModel:
         rows = [self.rows[i] for i in self.resting if self.rows[i].side == side]
         rows = [row for row in rows if instrument is None or row.instrument == instrument]
         sign = -1 if side == 1 else 1
-        return [row.order_id for row in sorted(rows, key=lambda r: (r.instrument, sign * r.price_ticks, r.entered))]
+        rows.sort(key=lambda r: (r.instrument, sign * r.price_ticks, r.entered, r.created_ns, r.order_id))
+        return [row.order_id for row in rows]
 
     def accept(self, row: Row) -> None:
         """Apply an ACCEPTED event."""

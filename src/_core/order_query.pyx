@@ -17,6 +17,7 @@ from pyengine._core.records cimport ACCEPTED, BUY
 
 cdef enum SortKey:
     BY_ID
+    BY_TIME
     BY_ENTRY
     BY_PRICE                       # bids from high to low, asks from low to high
     BY_INSTRUMENT
@@ -122,6 +123,8 @@ cdef inline uint64_t sort_key(const OrderRecord* r, SortKey what) noexcept nogil
         return r.order_id
     if what == BY_ENTRY:
         return r.entered
+    if what == BY_TIME:
+        return <uint64_t>r.created_ns ^ <uint64_t>1 << 63
     if what == BY_INSTRUMENT:
         return r.instrument
     price = <uint64_t>r.price_ticks ^ <uint64_t>1 << 63
@@ -136,7 +139,7 @@ cdef inline void sort_round(const OrderBlock* block, SortItem* items, SortItem* 
 
 
 cdef int block_sort(OrderBlock* block, bint by_id) noexcept nogil:
-    """Sort by id, or by instrument, price and time; equal rows keep their order. O(n)."""
+    """Sort by id, or by instrument, price, entry, time and id. O(n)."""
     cdef size_t n = block.count, i
     cdef SortItem* items
     cdef OrderRecord* sorted_rows
@@ -153,6 +156,8 @@ cdef int block_sort(OrderBlock* block, bint by_id) noexcept nogil:
     if by_id:
         sort_round(block, items, items + n, BY_ID)
     else:
+        sort_round(block, items, items + n, BY_ID)
+        sort_round(block, items, items + n, BY_TIME)
         sort_round(block, items, items + n, BY_ENTRY)
         sort_round(block, items, items + n, BY_PRICE)
         sort_round(block, items, items + n, BY_INSTRUMENT)

@@ -258,17 +258,12 @@ cdef inline void node_insert(OrderStoreState* s, const OrderRecord* record) noex
 
 
 cdef inline void node_replace(OrderStoreState* s, uint32_t i, const OrderRecord* record) noexcept nogil:
-    """Overwrite an order. Needs reserved room. O(1).
-
-    An open order keeps its place as a resting order would: until its price changes, its open size grows, or whoever counts
-    entries says that it was entered anew.
-    """
+    """Overwrite an order. Needs reserved room. O(1)."""
     cdef OrderRecord* old = &s.nodes[i].order
     cdef bint new_user = old.user != record.user
     cdef bint stays = order_is_open(old) == order_is_open(record)
     if stays and order_is_open(old):
-        stays = (old.instrument == record.instrument and old.side == record.side and old.entered == record.entered
-                 and old.price_ticks == record.price_ticks and record.remaining_lots <= old.remaining_lots)
+        stays = old.instrument == record.instrument and old.side == record.side
     if new_user:
         user_unlink(s, i)
     if not stays:

@@ -349,7 +349,7 @@ cdef class InMemoryOrderStore:
         Return the open orders of a side in price-time order. O(answer).
 
         Bids go from high to low, asks from low to high; of the same price, who entered first comes first: by `entered`, then
-        by when the order was saved. Without a symbol, the instruments follow each other by their numbers.
+        by `created_ns`, then by id. Without a symbol, the instruments follow each other by their numbers.
 
         Parameters
         ----------

@@ -118,17 +118,17 @@ def test_an_order_can_change_its_user(store: InMemoryOrderStore) -> None:
     store.check()
 
 
-def test_bids_come_from_high_to_low_then_by_time(store: InMemoryOrderStore) -> None:
+def test_bids_come_from_high_to_low_then_by_id(store: InMemoryOrderStore) -> None:
     for order_id, ticks in ((1, 100), (2, 102), (3, 101), (4, 102), (5, -3)):
         store.save(limit(order_id, ticks=ticks))
     assert ids(store.get_by_side("buy")) == [2, 4, 3, 1, 5]
     assert store.get_by_side_array(Side.BUY)["price_ticks"].tolist() == [102, 102, 101, 100, -3]
 
 
-def test_asks_come_from_low_to_high_then_by_time(store: InMemoryOrderStore) -> None:
+def test_asks_come_from_low_to_high_then_by_id(store: InMemoryOrderStore) -> None:
     for order_id, ticks in ((9, 100), (2, 102), (3, -1), (4, 100), (5, 2**62 - 1), (6, -(2**62))):
         store.save(limit(order_id, "sell", ticks))
-    assert ids(store.get_by_side(2)) == [6, 3, 9, 4, 2, 5]
+    assert ids(store.get_by_side(2)) == [6, 3, 4, 9, 2, 5]
 
 
 def test_a_side_leaves_out_what_is_finished(store: InMemoryOrderStore) -> None:
@@ -158,16 +158,16 @@ def test_entered_decides_who_was_first(store: InMemoryOrderStore) -> None:
     assert ids(store.get_by_side("buy")) == [2, 3, 1]
 
 
-def test_a_smaller_size_keeps_the_place_and_a_larger_or_new_price_loses_it(store: InMemoryOrderStore) -> None:
-    for order_id in (1, 2, 3):
-        store.save(limit(order_id))
-    store.save(limit(1, lots=5))
-    assert ids(store.get_by_side("buy")) == [1, 2, 3]
-    store.save(limit(1, lots=6))
-    assert ids(store.get_by_side("buy")) == [2, 3, 1]
-    store.save(limit(2, ticks=101))
-    store.save(limit(2, ticks=100))
-    assert ids(store.get_by_side("buy")) == [3, 1, 2]
+def test_where_nobody_counts_entries_time_decides_and_then_the_id(store: InMemoryOrderStore) -> None:
+    for order_id, created_ns in ((3, 5), (2, -7), (9, 5), (1, 6)):
+        store.save(limit(order_id, created_ns=created_ns))
+    assert ids(store.get_by_side("buy")) == [2, 3, 9, 1]
+    store.save(limit(3, lots=5, created_ns=5))
+    store.save(limit(2, ticks=101, created_ns=-7))
+    store.save(limit(2, ticks=100, lots=90, created_ns=-7))
+    assert ids(store.get_by_side("buy")) == [2, 3, 9, 1], "whatever was saved when"
+    store.save(limit(2, entered=1, created_ns=-7))
+    assert ids(store.get_by_side("buy")) == [3, 9, 1, 2]
 
 
 def test_removal_by_count_takes_the_first_that_finished(store: InMemoryOrderStore) -> None:

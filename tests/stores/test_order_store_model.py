@@ -37,6 +37,7 @@ def rows(draw: st.DrawFn) -> Row:
         version=draw(st.integers(0, 3)),
         entered=draw(st.integers(0, 3)),
         updated_ns=draw(st.integers(0, 9)),
+        created_ns=draw(st.integers(-2, 2)),
     )
 
 
@@ -117,6 +118,7 @@ class OrderStoreMachine(RuleBasedStateMachine):
                 1,
                 row.user,
                 row.instrument,
+                seq,
                 seq,
                 seq,
                 seq,

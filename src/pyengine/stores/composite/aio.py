@@ -23,7 +23,8 @@ from pyengine.stores.interfaces import Flushed
 if TYPE_CHECKING:
     from pyengine.stores.composite.base import Composite
     from pyengine.stores.composite.layer import Layer
-    from pyengine.stores.composite.orders import CompositeOrderStore, ListMethod
+    from pyengine.stores.composite.orders import CompositeOrderStore
+    from pyengine.stores.composite.questions import ListMethod
     from pyengine.stores.composite.trades import CompositeTradeStore
 
 
@@ -131,11 +132,11 @@ class AsyncCompositeOrders(_AsyncComposite):
         """See `CompositeOrderStore.get_all`."""
         return await self._list("get_all")
 
-    async def get_by_user(self, user: str) -> Answer[Order]:
+    async def get_by_user(self, user: str | int) -> Answer[Order]:
         """See `CompositeOrderStore.get_by_user`."""
         return await self._list("get_by_user", user)
 
-    async def get_by_side(self, side: Side | int | str, symbol: str | None = None) -> Answer[Order]:
+    async def get_by_side(self, side: Side | int | str, symbol: str | int | None = None) -> Answer[Order]:
         """See `CompositeOrderStore.get_by_side`."""
         return await self._list("get_by_side", side, symbol)
 

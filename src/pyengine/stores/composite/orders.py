@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,12 @@ from pyengine.errors import FieldError, FieldTypeError
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import Records, Side
 from pyengine.store_errors import StoreUnavailable
+from pyengine.stores.arguments import order_id_of
 from pyengine.stores.composite.aio import AsyncCompositeOrders
 from pyengine.stores.composite.base import Composite, Kind
 from pyengine.stores.composite.intake import Accepted, Wait
 from pyengine.stores.composite.layer import Layer, LayerOptions
+from pyengine.stores.composite.questions import ListMethod, for_layers, in_own_order
 from pyengine.stores.composite.reads import Ask, Reading, Reply, no_answer, read
 from pyengine.stores.composite.receipt import Answer, Receipt
 from pyengine.stores.composite.ring import REMOVE, SAVE
@@ -29,8 +31,6 @@ from pyengine.stores.objects import orders_of
 ORDERS = Kind(OrderStore, "an OrderStore", ORDER_RECORD_DTYPE, orders_of, order_array)
 _PUT_BACK = 1000
 """Orders of one answer that are put back above, at most."""
-
-ListMethod = Literal["get_all", "get_by_user", "get_by_side"]
 
 
 class CompositeOrderStore(Composite):
@@ -199,7 +199,7 @@ class CompositeOrderStore(Composite):
             No layer that holds everything can be reached.
         """
         position = self._position(self._wait_for_engine(self._longest_deadline_s))
-        orders = read(self._gather("get_all", (), position))
+        orders = read(self._gather("get_all", (), position, put_back=0))
         if not orders.complete or self._memory is None:
             raise StoreUnavailable("memory must be filled from a layer that holds everything, and none answers")
         with self._ring.lock:
@@ -222,10 +222,10 @@ class CompositeOrderStore(Composite):
         return self._intake.accept(rows, REMOVE, self._remove_from_memory, patience_s)
 
     def _removals(self, order_ids: Iterable[int] | NDArray[np.uint64]) -> Records:
-        try:
-            ids = np.fromiter(order_ids, np.uint64)
-        except (OverflowError, TypeError, ValueError) as error:
-            raise FieldError("order_ids", order_ids, "integers from 0 to 2**64 - 1") from error
+        if isinstance(order_ids, np.ndarray) and order_ids.dtype == np.uint64:
+            ids = order_ids
+        else:
+            ids = np.array([order_id_of(each) for each in order_ids], np.uint64)
         rows = np.zeros(len(ids), ORDER_RECORD_DTYPE)
         rows["order_id"] = ids
         return rows
@@ -258,11 +258,14 @@ class CompositeOrderStore(Composite):
         """Return every order, by id; the list says whether it is complete."""
         return self._list("get_all")
 
-    def get_by_user(self, user: str) -> Answer[Order]:
-        """Return a user's orders, open and finished, by id; the list says whether it is complete."""
+    def get_by_user(self, user: str | int) -> Answer[Order]:
+        """Return a user's orders, open and finished, by id; the list says whether it is complete.
+
+        A number is one of `names`; where it stands for no name only memory can know it.
+        """
         return self._list("get_by_user", user)
 
-    def get_by_side(self, side: Side | int | str, symbol: str | None = None) -> Answer[Order]:
+    def get_by_side(self, side: Side | int | str, symbol: str | int | None = None) -> Answer[Order]:
         """Return the open orders of a side in price-time order; the list says whether it is complete."""
         return self._list("get_by_side", side, symbol)
 
@@ -336,25 +339,28 @@ class CompositeOrderStore(Composite):
             raise no_answer(failed)
         return None
 
-    def _gather(self, method: ListMethod, arguments: tuple[Any, ...], position: int) -> Reading[Answer[Order]]:
+    def _gather(
+        self, method: ListMethod, arguments: tuple[Any, ...], position: int, put_back: int = _PUT_BACK
+    ) -> Reading[Answer[Order]]:
         """Ask the layers for a list, until one has all of it."""
         failed: list[tuple[Layer, Exception]] = []
         best = None
         if self._memory is not None:
             best = Answer(getattr(self._memory, method)(*arguments), self._memory_name, complete=False)
-        for layer in self.layers:
-            reply: Reply = yield Ask(layer, method, arguments, position)
+        below = for_layers(method, arguments, self._names)
+        for layer in self.layers if below is not None else ():
+            reply: Reply = yield Ask(layer, method, below or (), position)
             if reply.error is not None:
                 failed.append((layer, reply.error))
                 continue
             orders: list[Order] = reply.value
-            if layer.is_whole and not layer.is_cache and getattr(orders, "complete", True):
-                layer.count("hits")
-                self._put_back(orders[:_PUT_BACK], layer, position)
-                return Answer(orders, layer.name)
-            layer.count("misses")
-            if best is None or len(orders) > len(best):
-                best = Answer(orders, layer.name, complete=False)
+            whole = layer.is_whole and not layer.is_cache and getattr(orders, "complete", True)
+            layer.count("hits" if whole else "misses")
+            if whole or best is None or len(orders) > len(best):
+                best = Answer(in_own_order(method, arguments, orders, self._names), layer.name, complete=whole)
+            if whole:
+                self._put_back(best[:put_back], layer, position)
+                return best
         if best is None:
             raise no_answer(failed)
         return best

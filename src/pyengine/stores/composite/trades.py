@@ -163,8 +163,9 @@ class CompositeTradeStore(Composite):
             reply: Reply = yield Ask(layer, "get_recent", (limit,), position)
             if reply.error is None:
                 trades: list[Trade] = reply.value
-                whole = is_dense(trades, limit, newest)
-                if not whole and layer.is_whole and not layer.is_cache and getattr(trades, "complete", True):
+                current = limit == 0 or (trades[0].trade_id if trades else 0) >= newest
+                whole = current and is_dense(trades, limit)
+                if current and not whole and layer.is_whole and not layer.is_cache and getattr(trades, "complete", True):
                     reply = yield Ask(layer, "complete_for", (limit,))
                     whole = reply.error is None and reply.value
                 if whole:
@@ -194,9 +195,9 @@ class CompositeTradeStore(Composite):
                 return  # of an instrument that the engine, whose names these are, doesn't know
 
 
-def is_dense(trades: list[Trade], limit: int, newest: int) -> bool:
-    """Whether no trade can be missing from an answer: from the newest on no gap, and as many as asked for, or down to 1."""
+def is_dense(trades: list[Trade], limit: int) -> bool:
+    """Whether no trade can be missing below the first of an answer: no gap, and as many as asked for, or down to 1."""
     if not trades:
         return limit == 0
     first, last = trades[-1].trade_id, trades[0].trade_id
-    return last >= newest and last - first == len(trades) - 1 and (len(trades) == limit or first == 1)
+    return last - first == len(trades) - 1 and (len(trades) == limit or first == 1)
