@@ -168,10 +168,13 @@ def test_a_server_that_forgets_its_scripts(server: ValkeyServer) -> None:
         server.command("SCRIPT", "FLUSH")
         assert sharing.save_batch(rows) == 1600
     server.command("SCRIPT", "FLUSH")
-    assert trades.save(trade(2))
+    with RedisTradeStore(orders.connection, names=names) as sharing:
+        assert sharing.save_batch(trade_rows(2, 3000)) == 3000
+    assert sorted(server.command("KEYS", "trades:*")) == [b"trades:recent"]
+    assert server.command("ZCARD", "trades:recent") == 3001
     server.command("SCRIPT", "FLUSH")
     assert trades.save(trade(0x7FFF))
-    assert trades.save(trade(5))
+    assert trades.save(trade(4000))
     server.command("SCRIPT", "FLUSH")
     assert orders.remove_batch(range(2000)) == 1601
     server.command("SADD", "side_orders:1", "99")

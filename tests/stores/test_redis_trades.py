@@ -19,7 +19,7 @@ from stores.redis_rows import AWKWARD, BTC, ETH, NOW_NS, PATIENT, ids, trade, tr
 
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
-from pyengine.store_errors import StoreClosed, StoreDamaged
+from pyengine.store_errors import StoreClosed, StoreDamaged, StoreUnavailable
 from pyengine.stores import Names, Trade
 from pyengine.stores.interfaces import Flushed, TradeStore
 from pyengine.stores.redis import RedisTradeStore
@@ -339,6 +339,22 @@ def test_scores_edited_by_hand(store: RedisTradeStore, client: redis.Redis, valk
     assert stored_ids(client) == [1, 2, 3, 4, 5]
     assert store.save(trade(6))
     assert stored_ids(client) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_transaction_that_cannot_begin_loses_nothing(valkey: str, client: redis.Redis) -> None:
+    client.acl_setuser("trader", enabled=True, nopass=True, keys=["*"], categories=["+@all"])
+    try:
+        with RedisTradeStore(valkey, **PATIENT, username="trader", password="any") as store:
+            store.save_batch([trade(1), trade(2)])
+            client.execute_command("ACL", "SETUSER", "trader", "-zrange")
+            with pytest.raises(StoreUnavailable, match="save of trade 3 failed: NOPERM"):
+                store.save(trade(3))
+            assert stored_ids(client) == [1, 2]
+            assert sorted(client.keys()) == ["instruments", KEY]
+            client.execute_command("ACL", "SETUSER", "trader", "+zrange")
+            assert store.save(trade(3))
+    finally:
+        client.acl_deluser("trader")
 
 
 def test_symbols_with_a_meaning_to_somebody(store: RedisTradeStore, valkey: str) -> None:

@@ -1,18 +1,31 @@
--- Adds trades that are all newer than what is there.
--- KEYS: the sorted set; the hash of instruments.
--- ARGV: how many trades are kept; the member that the caller takes for the newest; then a score and a member for each trade.
--- Returns how many were new; or, having done nothing, -1 if there is no hash of instruments, or -2 if another one is the
+-- The two ends of a transaction that adds trades. Between them a plain ZADD adds to the set under another name: through a
+-- script, each trade would cost half as much again.
+-- KEYS: the sorted set; the hash of instruments; the other name.
+-- ARGV: 'begin' and the member that the caller takes for the newest, or 'end' and how many trades are kept.
+-- Returns 0; or, having seen to it that the ZADD fails, -1 if there is no hash of instruments, or -2 if another member is the
 --   newest: only who knows the newest gives trades scores above its own.
 local call = redis.call
-local kept, expected = tonumber(ARGV[1]), ARGV[2]
-if call('TYPE', KEYS[2]).ok ~= 'hash' then return -1 end
-local kind = call('TYPE', KEYS[1]).ok
-if kind ~= 'zset' and kind ~= 'none' then call('DEL', KEYS[1]) end
-local newest = call('ZRANGE', KEYS[1], -1, -1)[1]
-if newest and newest ~= expected then return -2 end
-local added = 0
-for at = 3, #ARGV, 4000 do
-  added = added + call('ZADD', KEYS[1], 'NX', unpack(ARGV, at, math.min(at + 3999, #ARGV)))
+local set, instruments, aside = KEYS[1], KEYS[2], KEYS[3]
+
+if ARGV[1] == 'begin' then
+  local refusal = call('TYPE', instruments).ok ~= 'hash' and -1 or 0
+  local newest = call('TYPE', set).ok == 'zset' and call('ZRANGE', set, -1, -1)[1]
+  if newest and newest ~= ARGV[2] then refusal = -2 end
+  if refusal < 0 then
+    call('SET', aside, 'no sorted set')
+  elseif newest then
+    call('RENAME', set, aside)
+  else
+    call('DEL', set, aside)
+  end
+  return refusal
 end
-call('ZREMRANGEBYRANK', KEYS[1], 0, -(kept + 1))
-return added
+
+-- If the set is still there, the beginning failed, and what was added is nothing to put in its place.
+if call('TYPE', aside).ok == 'zset' and call('EXISTS', set) == 0 then
+  call('ZREMRANGEBYRANK', aside, 0, -(tonumber(ARGV[2]) + 1))
+  call('RENAME', aside, set)
+else
+  call('DEL', aside)
+end
+return 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pyengine.optional import require
 from pyengine.stores.redis.address import redis
+from pyengine.stores.redis.exchange import Exchange
 from pyengine.stores.redis.replies import ReplyError
 
 aioredis: Any = require("redis.asyncio", "redis")
@@ -31,17 +32,17 @@ class AsyncLender:
         self._idle: list[Any] = []
         self._era = 0
 
-    async def talk(self, commands: Iterable[bytes], *, write: bool) -> list[Any]:
-        """Send commands and read a reply to each; a read is sent again if its connection turns out to be dead."""
+    async def talk(self, exchange: Exchange) -> list[Any]:
+        """Send commands and read their replies; a read is sent again if its connection turns out to be dead."""
         async with self._free:
             while True:
                 era = self._era
                 connection, used = await self._connected()
                 try:
-                    replies = await _talk(connection, commands)
+                    replies = await _talk(connection, exchange)
                 except BaseException as error:
                     await connection.disconnect(nowait=True)
-                    if used and not write and type(error) is redis.ConnectionError:
+                    if used and not exchange.write and type(error) is redis.ConnectionError:
                         continue
                     raise
                 if self.closed or era != self._era:
@@ -86,11 +87,11 @@ async def _is_stale(connection: Any) -> bool:
         return True
 
 
-async def _talk(connection: Any, commands: Iterable[bytes]) -> list[Any]:
+async def _talk(connection: Any, exchange: Exchange) -> list[Any]:
     sent = 0
-    for command in commands:
+    for command in exchange.commands:
         await connection.send_packed_command(command, check_health=False)
-        sent += 1
+        sent += exchange.replies_each
     replies = []
     for _ in range(sent):
         try:

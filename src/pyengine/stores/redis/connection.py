@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Iterable
 from itertools import count
 from typing import Any, Self
 from weakref import WeakKeyDictionary
@@ -266,7 +265,7 @@ class RedisConnection:
             except DRIVER_ERRORS as error:
                 raise self.error(error, exchange.what) from self.cause(error)
             try:
-                replies = _talk(loan.connection, exchange.commands)
+                replies = _talk(loan.connection, exchange)
             except DRIVER_ERRORS as error:
                 lender.drop(loan)
                 if attempt == 1 and loan.used and not exchange.write and _is_broken(error):
@@ -292,7 +291,7 @@ class RedisConnection:
         timeout_s = self.write_timeout_s if exchange.write else self.read_timeout_s
         try:
             async with asyncio.timeout(timeout_s):
-                replies = await lender.talk(exchange.commands, write=exchange.write)
+                replies = await lender.talk(exchange)
         except TimeoutError as error:
             raise StoreUnavailable(f"redis at {self.address}: {exchange.what} failed: no answer in {timeout_s} s") from error
         except DRIVER_ERRORS as error:
@@ -309,12 +308,12 @@ def ping(address: str) -> Steps[None]:
     refuse_errors(replies, "ping", address)
 
 
-def _talk(connection: Any, commands: Iterable[bytes]) -> list[Any]:
-    """Send commands as they come and read a reply to each; an error reply is a reply."""
+def _talk(connection: Any, exchange: Exchange) -> list[Any]:
+    """Send commands as they come and read their replies; an error reply is a reply."""
     sent = 0
-    for command in commands:
+    for command in exchange.commands:
         connection.send_packed_command([command], check_health=False)
-        sent += 1
+        sent += exchange.replies_each
     replies = []
     for _ in range(sent):
         try:

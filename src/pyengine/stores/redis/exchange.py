@@ -29,15 +29,18 @@ class Exchange:
     what : str
         The operation, for messages: "get of order 5".
     commands : iterable of bytes
-        Packed, each one command. They are sent as they come out of the iterator, so that the server may work on the first
-        while the next is being made.
+        Packed. They are sent as they come out of the iterator, so that the server may work on the first while the next is
+        being made.
     write : bool
         Whether it has the deadline of writes, and isn't sent again when the connection breaks.
+    replies_each : int
+        How many commands each of `commands` is, and so how many replies it gets.
     """
 
     what: str
     commands: Iterable[bytes]
     write: bool = False
+    replies_each: int = 1
 
 
 Steps = Generator[Exchange, list[Any], Answer]

@@ -55,6 +55,8 @@ def code_of(error: BaseException) -> str:
         if isinstance(error, kind):
             return code
     text = str(error)
+    if "ACL failure in script" in text:
+        return "NOPERM"
     inside = _IN_SCRIPT.match(text)
     found = _CODE.match(inside.group(1) if inside else text)
     return found.group(1) if found else ""

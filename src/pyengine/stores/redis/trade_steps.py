@@ -20,12 +20,12 @@ from pyengine.store_errors import StoreDamaged, StoreUnavailable
 from pyengine.stores.arguments import limit_of
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.redis.definitions import Definitions
-from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, refuse_errors
+from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, parts_of, refuse_errors
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
 from pyengine.stores.redis.scores import HIGHEST, Ranked, place, scores_after
 
 CALL_ROWS = 1000
-"""Trades in one call of a script."""
+"""Trades in one transaction."""
 
 ATTEMPTS = 20
 """How often a batch is tried while others write too."""
@@ -34,6 +34,7 @@ _EMPTY = Ranked(0, b"", -math.inf)
 """What stands for the newest trade of an empty set."""
 
 _ID = re.compile(rb'\{"trade_id":([1-9][0-9]{0,18}),')
+_MULTI, _EXEC = pack_command((b"MULTI",)), pack_command((b"EXEC",))
 _add_script = Script("add_trades")
 _merge_script = Script("merge_trades")
 
@@ -59,7 +60,7 @@ class TradeSteps:
         self.kept = kept
         self._address = address
         self._key = raw + b"trades:recent"
-        self.keys: list[Any] = [self._key, self.definitions.key]
+        self.keys: list[Any] = [self._key, self.definitions.key, self._key + b":aside"]
         self._newest: Ranked | None = None
 
     def save(self, trades: Records | Iterable[Trade]) -> Steps[int]:
@@ -129,13 +130,25 @@ class TradeSteps:
         return bool(reply == 0)
 
     def _add(self, rows: Records, newest: Ranked, what: str) -> Steps[list[int]]:
-        """Add trades that are newer than the newest."""
-        calls = _Additions(self, rows, newest)
-        replies: list[int] = yield from _add_script.call(what, calls)
-        refuse_errors(replies, what, self._address)
-        if min(replies) >= 0:
-            self._newest = calls.last
-        return replies
+        """Add trades that are newer than the newest; return for each part of them how many were new, or what refused it."""
+        for whole in (False, True):
+            parts = _Additions(self, rows, newest, whole=whole)
+            replies = yield Exchange(what, parts, write=True, replies_each=_Additions.COMMANDS)
+            outcomes = []
+            for part in parts_of(replies, _Additions.COMMANDS):
+                refuse_errors(part, what, self._address)
+                begun, added, ended = part[-1]
+                if isinstance(begun, ReplyError) and code_of(begun) == "NOSCRIPT" and not whole:
+                    break
+                refuse_errors([begun, ended], what, self._address)
+                if begun == 0:
+                    refuse_errors([added], what, self._address)
+                outcomes.append(int(added if begun == 0 else begun))
+            else:
+                break
+        if min(outcomes) >= 0:
+            self._newest = parts.last
+        return outcomes
 
     def _merge(self, rows: Records, what: str) -> Steps[int]:
         """Put trades that came late in their places; return how many were new, or what the script refused with."""
@@ -216,23 +229,30 @@ class TradeSteps:
 
 
 class _Additions:
-    """The calls for a batch, made as they are sent; `last` is the newest trade after them."""
+    """The transactions for a batch, made as they are sent; `last` is the newest trade after them.
 
-    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked) -> None:
-        self._steps, self._rows, self._newest = steps, rows, newest
+    `whole` sends the script, which the server then knows when it comes to the second half.
+    """
+
+    COMMANDS = 5
+
+    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked, *, whole: bool) -> None:
+        self._steps, self._rows, self._whole = steps, rows, whole
         self.last = newest
 
-    def __iter__(self) -> Iterator[tuple[list[Any], list[Any]]]:
-        self.last = self._newest
+    def __iter__(self) -> Iterator[bytes]:
+        steps = self._steps
+        end = _add_script.pack(steps.keys, [b"end", b"%d" % steps.kept])
         for at in range(0, len(self._rows), CALL_ROWS):
             rows = self._rows[at : at + CALL_ROWS]
-            members = trade_values(rows, self._steps.definitions.names)
+            begin = _add_script.pack(steps.keys, [b"begin", self.last.member], whole=self._whole)
+            members = trade_values(rows, steps.definitions.names)
             scores = scores_after(self.last.score, rows["ts_ns"])
-            arguments: list[Any] = [b"%d" % self._steps.kept, self.last.member, *members, *members]
-            arguments[2::2] = map(b"%d".__mod__, scores)
-            arguments[3::2] = members
+            adding: list[Any] = [b"ZADD", steps.keys[-1], b"NX", *members, *members]
+            adding[3::2] = map(b"%d".__mod__, scores)
+            adding[4::2] = members
             self.last = Ranked(int(rows["trade_id"][-1]), members[-1], float(scores[-1]))
-            yield self._steps.keys, arguments
+            yield b"".join((_MULTI, begin, pack_command(tuple(adding)), end, _EXEC))
 
 
 def _by_id(rows: Records) -> Records:
