@@ -65,6 +65,9 @@ class Backend:
         Whether it vouches for its lists.
     needs_names : bool
         Whether it refuses numbers that stand for no name: whoever stores the names does.
+    forgets : bool
+        Whether its memory drops finished orders: of one that it dropped it would take an older version for a new order, which no
+        engine sends.
     keeps_seq : bool
         Whether a trade keeps the number of its event.
     tells : bool
@@ -78,6 +81,7 @@ class Backend:
     arrays: bool = True
     complete: bool = True
     needs_names: bool = True
+    forgets: bool = False
     keeps_seq: bool = True
     tells: bool = True
 
@@ -154,10 +158,15 @@ ORDER_BACKENDS = [
     Backend("postgres", _orders_in_postgres),
     Backend("memory+dict", _orders_in(_memory_orders, _orders_in_dict), **_MEMORY_ALONE),
     Backend("memory+sqlite", _orders_in(_memory_orders, _orders_in_sqlite)),
-    Backend("short memory+postgres", _orders_in(_forgetful_memory, _orders_in_postgres), tells=False),
+    Backend("short memory+postgres", _orders_in(_forgetful_memory, _orders_in_postgres), forgets=True, tells=False),
     Backend("redis+postgres", _orders_in(_orders_in_redis, _orders_in_postgres), tells=False),
     Backend("memory+redis+postgres", _orders_in(_memory_orders, _orders_in_redis, _orders_in_postgres)),
-    Backend("all four", _orders_in(_forgetful_memory, _orders_in_redis, _orders_in_postgres, _orders_in_sqlite), tells=False),
+    Backend(
+        "all four",
+        _orders_in(_forgetful_memory, _orders_in_redis, _orders_in_postgres, _orders_in_sqlite),
+        forgets=True,
+        tells=False,
+    ),
 ]
 
 TRADE_BACKENDS = [

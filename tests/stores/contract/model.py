@@ -17,16 +17,15 @@ class Orders:
 
     def save(self, order: Order) -> bool:
         """Add or replace, unless the version there is higher."""
-        self.symbols.setdefault(order.symbol, len(self.symbols))
         old = self.held.get(order.order_id)
         if old is not None and old.version > order.version:
             return False
+        self.symbols.setdefault(order.symbol, len(self.symbols))
         self.held[order.order_id] = order
         return True
 
     def update(self, order: Order) -> bool:
         """Replace what is there."""
-        self.symbols.setdefault(order.symbol, len(self.symbols))
         return order.order_id in self.held and self.save(order)
 
     def remove(self, order_id: int) -> bool:

@@ -110,15 +110,23 @@ class OrderMachine(StoreMachine):
         super().__init__(backend, new_place)
         # A store without names learns symbols as they come; the others were given them.
         self.model = Orders(symbols={"ETH-USD": 0, "BTC-USD": 1} if backend.arrays else {})
+        self.clock = 0
+
+    def sent(self, order: Order) -> Order:
+        """Count versions up where the store can't tell an older one."""
+        self.clock += 1
+        return order.replace(version=self.clock) if self.backend.forgets else order
 
     @rule(order=orders())
     def save(self, order: Order) -> None:
         """Save one."""
+        order = self.sent(order)
         assert self.said(self.store.save(order), self.model.save(order))
 
     @rule(order=orders())
     def update(self, order: Order) -> None:
         """Update one."""
+        order = self.sent(order)
         assert self.said(self.store.update(order), self.model.update(order))
 
     @rule(order_id=IDS)
@@ -129,6 +137,7 @@ class OrderMachine(StoreMachine):
     @rule(many=st.lists(orders(), max_size=6), as_array=st.booleans())
     def save_batch(self, many: list[Order], as_array: bool) -> None:
         """Save some; of one id any number from one to all that counted may be told."""
+        many = list(map(self.sent, many))
         given = order_array(many, self.names) if as_array and self.backend.arrays else many
         answer = self.store.save_batch(given)
         stored = [order.order_id for order in many if self.model.save(order)]
