@@ -24,6 +24,9 @@ _log = logging.getLogger("pyengine.stores.file")
 _DAY_NS = 86_400_000_000_000
 _SHORTEST_LINE_BYTES = 100
 
+_MOST_LINES = 8192
+"""Lines of one write: what the caches of a processor hold is written several times faster than what they don't."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogOptions:
@@ -121,11 +124,11 @@ class TradeLog:
         return last_id, near, line.day if line is not None and line.path == self.path else None
 
     def write_some(self, rows: Records) -> int:
-        """Write the first of some trades, which rise by trade id, and return how many they were: as many as one file takes."""
+        """Write the first of some trades, which rise by trade id, and return how many: what fits into one file and one write."""
         file = self._ready()
-        part = rows
+        part = rows[:_MOST_LINES]
         if self._options.rotate_daily:
-            file, part = self._same_day(rows, file)
+            file, part = self._same_day(part, file)
         text = self._fitting(part, file)
         if not text:
             file = self._begin_file(file)
