@@ -46,6 +46,9 @@ _CODES = {
 """redis-py makes classes of some codes and cuts them off the text; a subclass stands before its base."""
 
 _IN_SCRIPT = re.compile(r"(?:ERR )?Error running script \(.*?\): @user_script: ?\d+: -?(?:@user_script: ?\d+: )?(.*)", re.DOTALL)
+_NO_PERMISSION = re.compile("ACL failure in script|user executing the script can't run this command")
+"""What Valkey and Redis say, without a code, when a script does what its user may not."""
+
 _CODE = re.compile("-?([A-Z]{2,})(?: |$)")
 
 
@@ -55,7 +58,7 @@ def code_of(error: BaseException) -> str:
         if isinstance(error, kind):
             return code
     text = str(error)
-    if "ACL failure in script" in text:
+    if _NO_PERMISSION.search(text):
         return "NOPERM"
     inside = _IN_SCRIPT.match(text)
     found = _CODE.match(inside.group(1) if inside else text)
