@@ -119,7 +119,7 @@ class Engine(EngineCore):
         capacity: int = 0,  # noqa: ARG002
         publish_wait_s: float = 1.0,  # noqa: ARG002
     ) -> None:
-        if _is_fed(order_store) or _is_fed(trade_store):
+        if not isinstance(order_store, InMemoryOrderStore | None) or not isinstance(trade_store, InMemoryTradeStore | None):
             # Not at the top: most engines have nothing to do with composites and their threads.
             from pyengine.stores.feed import EngineFeed  # noqa: PLC0415
 
@@ -347,11 +347,6 @@ class Engine(EngineCore):
     def __repr__(self) -> str:
         """Show the number of books and resting orders."""
         return f"<Engine: {len(self.books)} books, {self.resting_orders} resting orders>"
-
-
-def _is_fed(store: object) -> bool:
-    """Whether a store needs more than the compiled half does."""
-    return store is not None and not isinstance(store, (InMemoryOrderStore, InMemoryTradeStore))
 
 
 _SIDES = {"buy": 1, "sell": 2, "b": 1, "s": 2}

@@ -311,7 +311,9 @@ def trade_stack(memory: int = 10, cache: int = 100) -> tuple[CompositeTradeStore
     return store, middle, base
 
 
-@pytest.mark.parametrize(("limit", "layer"), [(0, "memory"), (10, "memory"), (11, "cache"), (100, "cache"), (101, "base"), (900, "base")])
+@pytest.mark.parametrize(
+    ("limit", "layer"), [(0, "memory"), (10, "memory"), (11, "cache"), (100, "cache"), (101, "base"), (900, "base")]
+)
 def test_trades_come_from_the_first_layer_that_has_enough(limit: int, layer: str) -> None:
     store, _, _ = trade_stack()
     with store:
@@ -331,7 +333,7 @@ def test_trades_that_came_from_below_are_kept_above() -> None:
 
 
 def test_a_gap_is_never_taken_for_the_whole() -> None:
-    store, cache, base = trade_stack()
+    store, cache, _ = trade_stack()
     with store:
         store.save_batch(trade_rows(1, 50))
         assert store.flush()
