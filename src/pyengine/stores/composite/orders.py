@@ -348,8 +348,11 @@ class CompositeOrderStore(Composite):
         if self._memory is not None:
             best = Answer(getattr(self._memory, method)(*arguments), self._memory_name, complete=False)
         below = for_layers(method, arguments, self._names)
-        for layer in self.layers if below is not None else ():
-            reply: Reply = yield Ask(layer, method, below or (), position)
+        if below is None:
+            # Nothing below can have what has no name.
+            return best if best is not None else Answer((), self.layers[0].name)
+        for layer in self.layers:
+            reply: Reply = yield Ask(layer, method, below, position)
             if reply.error is not None:
                 failed.append((layer, reply.error))
                 continue
