@@ -44,7 +44,9 @@ cdef int apply_and_touch(OrderStoreState* s, const Event* events, size_t n, uint
     return code
 
 
-cdef int order_store_changes(OrderStoreState* s, const Event* events, size_t n, size_t accepted, OrderBlock* block) noexcept nogil:
+cdef int order_store_changes(
+    OrderStoreState* s, const Event* events, size_t n, size_t accepted, OrderBlock* block,
+) noexcept nogil:
     """Apply events, and copy each order that they are about once, as it is after the last of them. O(n) expected.
 
     Orders that aren't held any more are left out. Takes the lock, and all memory before the first change: without it, nothing

@@ -123,10 +123,10 @@ class Instrument:
     @staticmethod
     def _steps(name: str, value: Any, step: Decimal) -> int:
         """Count the steps in a value exactly."""
-        count, rest = _EXACT.divmod(_decimal(name, value), step)
+        steps, rest = _EXACT.divmod(_decimal(name, value), step)
         if rest:
             raise FieldError(name, value, f"a multiple of {step:f}")
-        count = int(count)
+        count = int(steps)
         if not -MAX_TICKS <= count <= MAX_TICKS:
             raise FieldError(name, value, f"at most 2**62 - 1 steps of {step:f}")
         return count
