@@ -152,7 +152,7 @@ def test_forked_children_open_connections_of_their_own(server: ValkeyServer) -> 
     workers = [threading.Thread(target=busy) for _ in range(3)]
     for worker in workers:
         worker.start()
-    children = [fork.Process(target=_child, args=(orders, trades, 10 + number, answers)) for number in range(4)]
+    children = [fork.Process(target=_child, args=(orders, trades, 10 + number, answers), daemon=True) for number in range(4)]
     for child in children:
         child.start()
     found = [answers.get() for _ in children]
@@ -180,7 +180,7 @@ def test_a_forked_child_leaves_idle_connections_alone(server: ValkeyServer) -> N
     fork = multiprocessing.get_context("fork")
     answers = fork.SimpleQueue()
     before = len(server.command("CLIENT", "LIST").splitlines())
-    child = fork.Process(target=_child_beside_idle_connections, args=(server, orders, answers))
+    child = fork.Process(target=_child_beside_idle_connections, args=(server, orders, answers), daemon=True)
     child.start()
     assert answers.get() == (True, before + 2)
     child.join(10)
@@ -196,7 +196,7 @@ def test_a_fork_while_other_threads_hold_every_lock(server: ValkeyServer) -> Non
     held = [orders._steps.counts._lock, trades._steps.counts._lock, trades._turn[1], orders.connection._lender._lock]
     for lock in held:
         lock.acquire()
-    child = fork.Process(target=_child, args=(orders, trades, 20, answers))
+    child = fork.Process(target=_child, args=(orders, trades, 20, answers), daemon=True)
     child.start()
     for lock in held:
         lock.release()
