@@ -201,15 +201,19 @@ cdef class InMemoryOrderStore:
     def remove_batch(self, order_ids):
         """Forget many orders and return how many there were. The ids are an array of integers or an iterable. O(n)."""
         cdef const uint64_t[::1] ids
-        cdef size_t i, removed = 0
+        cdef const uint64_t* first = NULL
+        cdef size_t i, n, removed = 0
         cdef int code = STORE_OK
         if not (isinstance(order_ids, np.ndarray) and order_ids.dtype == np.uint64):
             order_ids = np.array([unsigned_field("order_ids", each) for each in order_ids], np.uint64)
         ids = np.ascontiguousarray(order_ids)
+        n = <size_t>ids.shape[0]
+        if n != 0:
+            first = &ids[0]
         with nogil:
             pye_lock(&self.state.lock)
-            for i in range(<size_t>ids.shape[0]):
-                code = order_state_remove(&self.state, ids[i])
+            for i in range(n):
+                code = order_state_remove(&self.state, first[i])
                 removed += code == STORE_OK
             if self.state.closed:
                 code = STORE_CLOSED
