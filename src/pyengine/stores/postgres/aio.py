@@ -99,7 +99,7 @@ class AsyncPostgresTradeStore:
 
     async def save(self, trade: Trade) -> bool:
         """See `TradeStore.save`."""
-        return await self._store.arun(self._store.calls.save_batch, [trade]) == 1
+        return await self._store.arun(self._store.calls.save, trade)
 
     async def save_batch(self, trades: Records | Iterable[Trade]) -> int:
         """See `TradeStore.save_batch`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pyengine._core.names import Names
-from pyengine.stores.arguments import symbol_of, whole
+from pyengine.stores.arguments import whole
 from pyengine.stores.postgres.connections import Lease
 from pyengine.stores.postgres.driver import Connection, Row
 from pyengine.stores.postgres.instruments import Definitions
@@ -131,9 +131,3 @@ class Filters:
 def page_limit(limit: Any) -> int:
     """Read the rows that a page may have."""
     return whole("limit", limit, 1, MAX_LIMIT)
-
-
-def known_symbol(symbol: Any, names: Names) -> str | None:
-    """Read a symbol or an instrument's number; None for one that nothing can have."""
-    found = symbol_of(symbol, names)
-    return found if found is not None and 1 <= len(found) <= 255 and found.isprintable() else None

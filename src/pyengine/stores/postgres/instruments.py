@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pyengine._core.names import Names
 from pyengine.errors import FieldError
 from pyengine.instrument import Instrument
@@ -67,9 +70,9 @@ class Definitions:
             return found
         return 0 if self.lent else self.names.add_user(user)
 
-    def unkept(self, numbers: Iterable[int]) -> list[Instrument]:
+    def unkept(self, numbers: NDArray[np.uint32]) -> list[Instrument]:
         """List the instruments of these numbers that the database may not know yet."""
-        given = [self.names.instruments[number] for number in numbers]
+        given = [self.names.instruments[number] for number in np.unique(numbers)]
         return [instrument for instrument in given if instrument.symbol not in self._kept]
 
     async def keep(self, connection: Connection, instruments: Iterable[Instrument]) -> None:

@@ -9,14 +9,14 @@ from pyengine._core.order import Order
 from pyengine._core.order_store import InMemoryOrderStore
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import Records, Side, Status
-from pyengine.stores.arguments import MAX_ID, order_id_of, order_rows, side_of, user_of, whole
-from pyengine.stores.postgres.calls import PAGE_ROWS, Call, Calls, Filters, known_symbol, page_limit
+from pyengine.stores.arguments import MAX_ID, order_id_of, order_rows, side_of, symbol_of, user_of, whole
+from pyengine.stores.postgres.calls import PAGE_ROWS, Call, Calls, Filters, page_limit
 from pyengine.stores.postgres.connections import Lease
 from pyengine.stores.postgres.driver import Row
 from pyengine.stores.postgres.page import Page
 from pyengine.stores.postgres.rows import UNSIGNED, order_of_row, order_parameters, signed
 from pyengine.stores.postgres.statements import statements
-from pyengine.stores.postgres.writes import tag_count, write_orders
+from pyengine.stores.postgres.writes import batch_of_orders, tag_count, write_orders
 
 SQL = statements("orders.sql")
 HALVES = ((0, 2**63 - 1), (-(2**63), -1))
@@ -49,12 +49,13 @@ class OrderCalls(Calls):
     def save_batch(self, orders: Records | Iterable[Order]) -> Call[int]:
         """See `OrderStore.save_batch`."""
         rows = self.rows_of(orders)
+        batch = batch_of_orders(rows, self.names) if len(rows) else None
 
         async def work(lease: Lease) -> int:
-            if not len(rows):
+            if batch is None:
                 return 0
             await self.definitions.keep(lease.connection, self.definitions.unkept(rows["instrument"]))
-            return self.add("written", await write_orders(lease, rows, self.names))
+            return self.add("written", await write_orders(lease, batch))
 
         return Call("save_batch", work, int, bounded=False)
 
@@ -115,7 +116,7 @@ class OrderCalls(Calls):
         """See `OrderStore.get_by_side`."""
         values: tuple[Any, ...] = (int(side_of(side)),)
         if symbol is not None:
-            wanted = known_symbol(symbol, self.names)
+            wanted = symbol_of(symbol, self.names)
             if wanted is None:
                 return self._nothing("get_by_side")
             values += (wanted,)
@@ -159,7 +160,7 @@ class OrderCalls(Calls):
         most = page_limit(limit)
         filters = Filters(SQL, (None, None, None))
         filters.add("user", user, lambda given: user_of(given, self.names))
-        filters.add("symbol", symbol, lambda given: known_symbol(given, self.names))
+        filters.add("symbol", symbol, lambda given: symbol_of(given, self.names))
         filters.add("side", side, lambda given: int(side_of(given)))
         filters.add("status", status, _statuses)
         filters.add_times(from_ns, to_ns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
 from pyengine._core.order import Order, order_from_bytes
@@ -25,8 +25,10 @@ _ORDER = struct.Struct("<Q5q2QqII6BHQ")
 _TRADE = struct.Struct("<QqQQqqqI4B")
 """One row of TRADE_DTYPE."""
 
-_EXACT = Context(prec=40, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
-"""Enough for the steps of any grid that fit 64 bits; a quotient that needs more is off the grid."""
+_EXACT = Context(prec=40, traps=[InvalidOperation])
+"""Enough for any number of steps that fits 64 bits; more digits than that are an error."""
+
+_BUY, _MARKET, _TRADE_KIND = int(Side.BUY), int(Action.MARKET), int(Kind.TRADE)
 
 
 def signed(number: int) -> int:
@@ -51,7 +53,7 @@ def order_of_row(row: Row, definitions: Definitions) -> Order:
     client_id, version, entered, flags, stp, aux, created_ns, updated_ns = rest
     instrument = definitions.found[symbol]
     try:
-        if order_type == Action.MARKET:
+        if order_type == _MARKET:
             if price is not None:
                 raise FieldError("price", price, "NULL for a market order")  # noqa: TRY301
             ticks = 0
@@ -89,7 +91,7 @@ def trade_of_row(row: Row, definitions: Definitions) -> Trade:
     """Make a trade of a row with the columns of `trades.sql`, as `order_of_row` does."""
     trade_id, buyer, seller, price, quantity, timestamp, symbol, side, seq, ts_ns = row
     instrument = definitions.found[symbol]
-    taker, maker = (buyer, seller) if side == Side.BUY else (seller, buyer)
+    taker, maker = (buyer, seller) if side == _BUY else (seller, buyer)
     try:
         if trade_id < 1:
             raise FieldError("trade_id", trade_id, "at least 1")  # noqa: TRY301
@@ -100,7 +102,7 @@ def trade_of_row(row: Row, definitions: Definitions) -> Trade:
         ticks = _steps("price", price, instrument.tick_size)
         number = definitions.number(instrument)
         ids = (taker & UNSIGNED, maker & UNSIGNED)
-        record = _TRADE.pack(seq & UNSIGNED, ts_ns, *ids, ticks, lots, trade_id, number, Kind.TRADE, side, 0, 0)
+        record = _TRADE.pack(seq & UNSIGNED, ts_ns, *ids, ticks, lots, trade_id, number, _TRADE_KIND, side, 0, 0)
         return trade_from_bytes(record, instrument)
     except (FieldError, struct.error) as error:
         raise StoreDamaged(f"{definitions.place}, trades, trade_id {trade_id}: {_said(error, row)}") from error
@@ -116,7 +118,7 @@ def order_parameters(row: Any, instrument: Instrument, user: str) -> tuple[Any, 
         instrument.symbol,
         order_type,
         side,
-        None if order_type == Action.MARKET else instrument.ticks_to_price(ticks),
+        None if order_type == _MARKET else instrument.ticks_to_price(ticks),
         instrument.lots_to_qty(lots),
         timestamp_us(created_ns),
         timestamp_us(updated_ns),
@@ -134,18 +136,37 @@ def order_parameters(row: Any, instrument: Instrument, user: str) -> tuple[Any, 
     )
 
 
+def trade_parameters(row: Any, instrument: Instrument) -> tuple[Any, ...]:
+    """Make the parameters of the statement `save` of one row of an array of TRADE_DTYPE."""
+    seq, ts_ns, taker, maker, ticks, lots, trade_id, _, _, side, _, _ = row.item()
+    buyer, seller = (taker, maker) if side == _BUY else (maker, taker)
+    price, quantity = instrument.ticks_to_price(ticks), instrument.lots_to_qty(lots)
+    return (
+        trade_id,
+        signed(buyer),
+        signed(seller),
+        price,
+        quantity,
+        timestamp_us(ts_ns),
+        instrument.symbol,
+        side,
+        signed(seq),
+        ts_ns,
+    )
+
+
 def _steps(field: str, value: Any, step: Decimal) -> int:
     """Count the steps of the grid in a number, exactly."""
     if type(value) is not Decimal:
         raise FieldTypeError(field, value, "a number")
     try:
-        quotient = _EXACT.divide(value, step)
-        count = int(quotient)
-    except (ArithmeticError, ValueError):
+        count, rest = _EXACT.divmod(value, step)
+    except ArithmeticError:
         raise FieldError(field, value, f"a multiple of {step:f}") from None
-    if count != quotient:
+    # Of no number the rest is no number either, which counts as true.
+    if rest:
         raise FieldError(field, value, f"a multiple of {step:f}")
-    return count
+    return int(count)
 
 
 def _same_time(field: str, found_us: int | None, ts_ns: int | None) -> None:

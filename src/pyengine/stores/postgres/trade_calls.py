@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pyengine._core.trade import Trade
 from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.records import Records
-from pyengine.stores.arguments import limit_of, order_id_of, trade_rows, whole
-from pyengine.stores.postgres.calls import MAX_NS, PAGE_ROWS, Call, Calls, Filters, known_symbol, page_limit
+from pyengine.stores.arguments import limit_of, order_id_of, symbol_of, trade_rows, whole
+from pyengine.stores.postgres.calls import MAX_NS, PAGE_ROWS, Call, Calls, Filters, page_limit
 from pyengine.stores.postgres.connections import Lease
 from pyengine.stores.postgres.driver import Row
 from pyengine.stores.postgres.page import Page
-from pyengine.stores.postgres.rows import signed, trade_of_row
+from pyengine.stores.postgres.rows import signed, trade_of_row, trade_parameters
 from pyengine.stores.postgres.statements import statements
-from pyengine.stores.postgres.writes import write_trades
+from pyengine.stores.postgres.writes import batch_of_trades, tag_count, write_trades
 
 SQL = statements("trades.sql")
 
@@ -22,15 +22,28 @@ SQL = statements("trades.sql")
 class TradeCalls(Calls):
     """The operations of `PostgresTradeStore` and of its asyncio form."""
 
+    def save(self, trade: Trade) -> Call[bool]:
+        """See `TradeStore.save`."""
+        row = self.rows_of([trade])[0]
+        instrument = self.names.instruments[row["instrument"]]
+        parameters = trade_parameters(row, instrument)
+
+        async def work(lease: Lease) -> int:
+            await self.definitions.keep(lease.connection, (instrument,))
+            return self.add("written", tag_count(await lease.connection.execute(SQL["save"], *parameters)))
+
+        return Call("save", work, bool)
+
     def save_batch(self, trades: Records | Iterable[Trade]) -> Call[int]:
         """See `TradeStore.save_batch`."""
         rows = self.rows_of(trades)
+        batch = batch_of_trades(rows, self.names) if len(rows) else None
 
         async def work(lease: Lease) -> int:
-            if not len(rows):
+            if batch is None:
                 return 0
             await self.definitions.keep(lease.connection, self.definitions.unkept(rows["instrument"]))
-            return self.add("written", await write_trades(lease, rows, self.names))
+            return self.add("written", await write_trades(lease, batch))
 
         return Call("save_batch", work, int, bounded=False)
 
@@ -79,7 +92,7 @@ class TradeCalls(Calls):
         last = MAX_NS if after is None else whole("after", after, 1, MAX_NS) - 1
         most = page_limit(limit)
         filters = Filters(SQL, (last, most + 1))
-        filters.add("symbol", symbol, lambda given: known_symbol(given, self.names))
+        filters.add("symbol", symbol, lambda given: symbol_of(given, self.names))
         filters.add("order_id", order_id, lambda given: signed(order_id_of(given)))
         filters.add_times(from_ns, to_ns)
         sql = SQL["query"].format(filters=filters.conditions)

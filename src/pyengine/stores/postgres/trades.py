@@ -43,7 +43,7 @@ class PostgresTradeStore(PostgresStore[TradeCalls], TradeStore):
 
     def save(self, trade: Trade) -> bool:
         """See `TradeStore.save`."""
-        return self.run(self._calls.save_batch([trade])) == 1
+        return self.run(self._calls.save(trade))
 
     def save_batch(self, trades: Records | Iterable[Trade]) -> int:
         """See `TradeStore.save_batch`. One transaction."""

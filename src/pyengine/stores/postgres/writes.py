@@ -27,9 +27,6 @@ CHUNK_ROWS = 20_000
 _MESSAGE_BYTES = 131_072
 """Of one message of a COPY, so that the server works on the first while the others are sent."""
 
-_INLINE_ROWS = 2_000
-"""Rows that are encoded on the loop itself; more would hold up other calls for too long."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Table:
@@ -44,54 +41,77 @@ _ORDERS = _Table("orders", "staged_orders", ORDER_COLUMNS, order_rows, statement
 _TRADES = _Table("trades", "staged_trades", TRADE_COLUMNS, trade_rows, statements("trades.sql"))
 
 
-async def write_trades(lease: Lease, rows: Records, names: Names) -> int:
-    """Add trades in one transaction and return how many were new. They come by rising id, each once."""
-    ids = rows["trade_id"]
-    highest = await lease.connection.fetchval(_TRADES.sql["highest_between"], int(ids[0]), int(ids[-1]))
-    return await _write(lease, _TRADES, rows, _rows_up_to(ids, highest), names)
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows to be written.
+
+    Attributes
+    ----------
+    rows : array
+        By rising id, each once, and at least one.
+    names : Names
+        What their numbers mean.
+    encoded : bytes or None
+        All of them as a COPY, encoded on the caller's thread; None if they are too many for one.
+    """
+
+    rows: Records
+    names: Names
+    encoded: bytes | None
 
 
-async def write_orders(lease: Lease, rows: Records, names: Names) -> int:
-    """Add or replace orders in one transaction and return how many weren't older. They come by rising id, each once."""
-    ids = rows["order_id"].view(np.int64)
-    if ids[0] > ids[-1]:
+def batch_of_trades(rows: Records, names: Names) -> Batch:
+    """Encode trades. Raises FieldError for a row that can't be."""
+    return Batch(rows, names, trade_rows(rows, names) if len(rows) <= CHUNK_ROWS else None)
+
+
+def batch_of_orders(rows: Records, names: Names) -> Batch:
+    """Encode orders, as `batch_of_trades` does."""
+    if rows["order_id"][-1] >= 2**63 > rows["order_id"][0]:
         # Those from 2**63 on are negative numbers in the table.
-        rows = rows[np.argsort(ids)]
-        ids = rows["order_id"].view(np.int64)
-    highest = await lease.connection.fetchval(_ORDERS.sql["highest_between"], int(ids[0]), int(ids[-1]))
-    return await _write(lease, _ORDERS, rows, _rows_up_to(ids, highest), names)
+        rows = rows[np.argsort(rows["order_id"].view(np.int64))]
+    return Batch(rows, names, order_rows(rows, names) if len(rows) <= CHUNK_ROWS else None)
 
 
-def _rows_up_to(ids: NDArray[Any], highest: int | None) -> int:
+async def write_trades(lease: Lease, batch: Batch) -> int:
+    """Add trades in one transaction and return how many were new."""
+    return await _write(lease, _TRADES, batch, await _known(lease, _TRADES, batch.rows["trade_id"]))
+
+
+async def write_orders(lease: Lease, batch: Batch) -> int:
+    """Add or replace orders in one transaction and return how many weren't older than what was there."""
+    return await _write(lease, _ORDERS, batch, await _known(lease, _ORDERS, batch.rows["order_id"].view(np.int64)))
+
+
+async def _known(lease: Lease, table: _Table, ids: NDArray[Any]) -> int:
     """Count the ids that aren't above the highest one of the table that is among them."""
+    highest = await lease.connection.fetchval(table.sql["highest_between"], int(ids[0]), int(ids[-1]))
     return 0 if highest is None else int(np.searchsorted(ids, highest, side="right"))
 
 
-async def _write(lease: Lease, table: _Table, rows: Records, known: int, names: Names) -> int:
+async def _write(lease: Lease, table: _Table, batch: Batch, known: int) -> int:
     """Write the first `known` rows by way of the staging table and the others straight into the table."""
+    count = len(batch.rows)
     if known:
         await _prepare(lease, table)
-    elif len(rows) <= CHUNK_ROWS:
-        try:
-            return await _copy(lease, table.name, table, rows, names)
-        except asyncpg.UniqueViolationError:
-            return await _write(lease, table, rows, len(rows), names)
     try:
+        if not known and batch.encoded is not None:
+            return await _copy(lease, table.name, table, batch, slice(count))
         async with lease.connection.transaction(isolation="read_committed"):
             stored = 0
-            for start in range(known, len(rows), CHUNK_ROWS):
-                stored += await _copy(lease, table.name, table, rows[start : start + CHUNK_ROWS], names)
+            for start in range(known, count, CHUNK_ROWS):
+                stored += await _copy(lease, table.name, table, batch, slice(start, start + CHUNK_ROWS))
             for start in range(0, known, CHUNK_ROWS):
                 if start:
                     await lease.connection.execute(table.sql["empty_staging"])
-                await _copy(lease, table.staging, table, rows[start : min(known, start + CHUNK_ROWS)], names)
+                await _copy(lease, table.staging, table, batch, slice(start, min(known, start + CHUNK_ROWS)))
                 stored += tag_count(await lease.connection.execute(table.sql["merge"]))
             return stored
     except asyncpg.UniqueViolationError:
         # Another node has just added one of them; the staging table can tell which.
-        if known == len(rows):
+        if known == count:
             raise
-        return await _write(lease, table, rows, len(rows), names)
+    return await _write(lease, table, batch, count)
 
 
 async def _prepare(lease: Lease, table: _Table) -> None:
@@ -101,11 +121,13 @@ async def _prepare(lease: Lease, table: _Table) -> None:
         lease.prepared.add(table.staging)
 
 
-async def _copy(lease: Lease, target: str, table: _Table, rows: Records, names: Names) -> int:
-    if len(rows) <= _INLINE_ROWS:
-        encoded = table.encode(rows, names)
+async def _copy(lease: Lease, target: str, table: _Table, batch: Batch, part: slice) -> int:
+    """Send some of the rows to a table."""
+    rows = batch.rows[part]
+    if batch.encoded is not None and len(rows) == len(batch.rows):
+        encoded = batch.encoded
     else:
-        encoded = await asyncio.to_thread(table.encode, rows, names)
+        encoded = await asyncio.to_thread(table.encode, rows, batch.names)
     tag = await lease.connection.copy_to_table(target, source=_messages(encoded), columns=table.columns, format="binary")
     return tag_count(tag)
 

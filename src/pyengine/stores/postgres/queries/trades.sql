@@ -13,6 +13,9 @@ SELECT NOT EXISTS (SELECT FROM trades)
 -- name: highest_between
 SELECT max(trade_id) FROM trades WHERE trade_id BETWEEN $1 AND $2
 
+-- name: save
+INSERT INTO trades ({columns}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (trade_id) DO NOTHING
+
 -- name: create_staging
 CREATE TEMPORARY TABLE staged_trades ON COMMIT DELETE ROWS AS SELECT {columns} FROM trades WITH NO DATA
 
