@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -11,20 +12,22 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores.postgres_rows import known_names, order, order_rows, trade_rows
 from stores.servers import PostgresServer, run_sql
 
 from pyengine.store_errors import StoreClosed, StoreUnavailable
+from pyengine.stores.io_thread import io_thread
 from pyengine.stores.postgres import PostgresOrderStore, PostgresPool, PostgresTradeStore
 
 
 def test_a_pool_with_all_connections_in_use_says_so_in_time(postgres_database: str) -> None:
-    async def hog(lease: object) -> None:
-        async with lease.connection.transaction():  # type: ignore[attr-defined]
-            await lease.connection.execute("SET LOCAL statement_timeout = 0")  # type: ignore[attr-defined]
-            await lease.connection.execute("SELECT pg_sleep(1.5)", timeout=10)  # type: ignore[attr-defined]
+    async def hog(lease: Any) -> None:
+        async with lease.connection.transaction():
+            await lease.connection.execute("SET LOCAL statement_timeout = 0")
+            await lease.connection.execute("SELECT pg_sleep(1.5)", timeout=10)
 
     with (
         PostgresOrderStore(postgres_database, max_connections=2, command_timeout_s=0.5) as store,
@@ -41,6 +44,63 @@ def test_a_pool_with_all_connections_in_use_says_so_in_time(postgres_database: s
         assert [one.result(10) for one in hogs] == [None, None]
         assert store.get(1) == order(1)
         assert store.pool.gauges["connections_waited_for"] == 0
+
+
+def test_waiting_for_a_connection_counts_towards_the_deadline(postgres_database: str) -> None:
+    async def hog(lease: Any) -> None:
+        await lease.connection.execute("SELECT pg_sleep(1.5)")
+
+    async def slow(lease: Any) -> None:
+        await lease.connection.execute("SELECT pg_sleep(1.9)")
+
+    with PostgresPool(postgres_database, max_connections=1, command_timeout_s=2) as pool, ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(pool.run, "hog", hog)
+        while not pool.gauges["connections_used"]:
+            time.sleep(0.01)
+        start = time.perf_counter()
+        with pytest.raises(StoreUnavailable, match="slow failed: the server didn't answer in time"):
+            pool.run("slow", slow)
+        assert time.perf_counter() - start < 3.0
+        busy.result(10)
+
+
+def test_a_connection_handed_to_somebody_who_has_just_given_up_isnt_lost(postgres_database: str) -> None:
+    with PostgresPool(postgres_database, max_connections=1) as pool:
+        connections = pool._here().connections
+
+        async def give_up() -> None:
+            lease = await connections.acquire()
+            waiting = asyncio.create_task(connections.acquire())
+            await asyncio.sleep(0.01)
+            connections.release(lease)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+        io_thread().run(give_up())
+        assert pool.gauges["connections_idle"] == 1
+        assert PostgresOrderStore(pool=pool).get(1) is None
+
+
+def test_when_one_connection_is_lost_the_idle_ones_arent_trusted(postgres_database: str) -> None:
+    """The server that they led to is probably gone, though nobody has said so yet."""
+    served: list[int] = []
+
+    async def work(lease: Any) -> int:
+        served.append(await lease.connection.fetchval("SELECT pg_backend_pid()"))
+        if len(served) == 1:
+            raise ConnectionResetError("lost")
+        return served[-1]
+
+    with PostgresPool(postgres_database, min_connections=3) as pool:
+        before = {
+            row[0] for row in run_sql(postgres_database, "SELECT pid FROM pg_stat_activity WHERE application_name = 'pyengine'")
+        }
+        assert len(before) == 3
+        assert pool.run("work", work) not in before
+        assert served[0] in before
+        assert pool.retries == 1
+        assert pool.gauges["connections_open"] == 1
 
 
 def test_a_server_without_free_connections_is_unavailable(own_postgres: Callable[..., PostgresServer]) -> None:
@@ -89,24 +149,24 @@ def test_forty_threads_share_few_connections(postgres_database: str) -> None:
 
 
 def test_old_connections_are_replaced_and_idle_ones_not_kept_for_ever(postgres_database: str) -> None:
-    with PostgresOrderStore(postgres_database, max_lifetime_s=0.3) as store:
+    async def sleep(lease: Any) -> int:
+        return int(await lease.connection.fetchval("SELECT pg_backend_pid() FROM pg_sleep(0.5)"))
 
-        def pid() -> int:
-            async def ask(lease: object) -> int:
-                return int(await lease.connection.fetchval("SELECT pg_backend_pid()"))  # type: ignore[attr-defined]
+    async def ask(lease: Any) -> int:
+        return int(await lease.connection.fetchval("SELECT pg_backend_pid()"))
 
-            return store.pool.run("ask", ask)
-
-        first = pid()
-        assert pid() == first
-        time.sleep(0.4)
-        second = pid()
+    with PostgresPool(postgres_database, max_lifetime_s=0.4) as pool:
+        first = pool.run("sleep", sleep)
+        assert pool.gauges["connections_open"] == 0
+        second = pool.run("ask", ask)
         assert second != first
+        assert pool.run("ask", ask) == second
         deadline = time.monotonic() + 5
-        while store.pool.gauges["connections_open"]:
+        while pool.gauges["connections_open"]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert run_sql(postgres_database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pyengine'")[0][0] == 0
+    with PostgresPool(postgres_database, max_lifetime_s=0) as pool:
+        assert pool.run("sleep", sleep) == pool.run("ask", ask)
 
 
 def test_closing_while_others_call_ends_their_calls(postgres_database: str) -> None:
@@ -139,7 +199,8 @@ def test_a_forked_child_has_connections_of_its_own(postgres_database: str) -> No
     program = """
         import os, sys
         from stores.postgres_rows import order, trade
-        from pyengine.stores.postgres import PostgresOrderStore, PostgresTradeStore
+        from pyengine.stores.io_thread import io_thread
+from pyengine.stores.postgres import PostgresOrderStore, PostgresTradeStore
 
         store = PostgresOrderStore(sys.argv[1], min_connections=2)
         trades = PostgresTradeStore(pool=store.pool)
@@ -176,7 +237,7 @@ def test_a_forked_child_has_connections_of_its_own(postgres_database: str) -> No
             textwrap.dedent(program),
             postgres_database,
         ],
-        env={**os.environ, "PYTHONPATH": "tests"},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(("tests", os.environ.get("PYTHONPATH", "")))},
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

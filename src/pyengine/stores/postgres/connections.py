@@ -144,12 +144,9 @@ class Connections:
     def _take_idle(self) -> Lease | None:
         while self._idle:
             lease = self._idle.pop()
-            if lease.connection.is_closed():
-                self._lost()
-            elif self._is_old(lease):
-                self._retire(lease)
-            else:
+            if not lease.connection.is_closed():
                 return lease
+            self._lost()
         return None
 
     def _is_old(self, lease: Lease) -> bool:

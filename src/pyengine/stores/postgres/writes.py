@@ -67,9 +67,6 @@ def batch_of_trades(rows: Records, names: Names) -> Batch:
 
 def batch_of_orders(rows: Records, names: Names) -> Batch:
     """Encode orders, as `batch_of_trades` does."""
-    if rows["order_id"][-1] >= 2**63 > rows["order_id"][0]:
-        # Those from 2**63 on are negative numbers in the table.
-        rows = rows[np.argsort(rows["order_id"].view(np.int64))]
     return Batch(rows, names, order_rows(rows, names) if len(rows) <= CHUNK_ROWS else None)
 
 
@@ -84,7 +81,10 @@ async def write_orders(lease: Lease, batch: Batch) -> int:
 
 
 async def _known(lease: Lease, table: _Table, ids: NDArray[Any]) -> int:
-    """Count the ids that aren't above the highest one of the table that is among them."""
+    """Count the ids that aren't above the highest one of the table that is among them.
+
+    Across 2**63, where ids begin to be negative, it finds none; then the table refuses what it has, and all are merged.
+    """
     highest = await lease.connection.fetchval(table.sql["highest_between"], int(ids[0]), int(ids[-1]))
     return 0 if highest is None else int(np.searchsorted(ids, highest, side="right"))
 
