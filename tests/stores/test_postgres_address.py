@@ -121,7 +121,14 @@ def test_the_right_password_is_used_and_a_wrong_one_never_shown(
         StoreUnavailable, match=f"postgres 127.0.0.1:{server.port}/postgres: open failed: .*check user and password"
     ) as caught:
         wrong.open()
-    said = everything_said(caught.value) + caplog.text + repr(wrong) + repr(wrong._address) + repr(vars(wrong))
+    said = (
+        everything_said(caught.value)
+        + caplog.text
+        + repr(wrong)
+        + repr(wrong._address)
+        + repr(vars(wrong))
+        + repr(wrong._address.options)
+    )
     for part in ("wr0ng", "hunter2"):
         assert part not in said
     assert "wr0ng" not in repr(pickle.dumps(caught.value.args))

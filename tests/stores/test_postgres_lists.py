@@ -45,6 +45,30 @@ def test_long_lists_are_read_in_pages_and_complete(orders: PostgresOrderStore, t
     assert [one.trade_id for one in trades.get_recent(11_000)] == [*range(12_000, 1_000, -1)]
 
 
+def test_a_side_is_in_price_time_order_of_each_instrument(pool: PostgresPool) -> None:
+    """By price, then as orders entered, then by when they were accepted, then by id; all of them may be beyond 2**63."""
+    eth, ada = Instrument("ETH-USD", "0.01", "0.001"), Instrument("ADA-USD", "0.01", "0.001")
+    given = [
+        order(9, price="7", entered=1, instrument=eth),
+        order(8, price="7", entered=1, instrument=ada),
+        order(1, price="5", entered=2**63),
+        order(2, price="5", entered=2**63 - 1),
+        order(3, price="5.01", entered=2**64 - 1),
+        order(2**64 - 1, price="5", entered=3, created_ns=4),
+        order(4, price="5", entered=3, created_ns=5),
+        order(5, price="5", entered=3, created_ns=5),
+    ]
+    with PostgresOrderStore(pool=pool) as store:
+        store.save_batch(given)
+        assert [one.order_id for one in store.get_by_side("buy")] == [9, 8, 3, 2**64 - 1, 4, 5, 2, 1]
+        assert [one.order_id for one in store.get_by_side(1, "BTC-USD")] == [3, 2**64 - 1, 4, 5, 2, 1]
+        store.save_batch([one.replace(side="sell", version=1) for one in given])
+        assert [one.order_id for one in store.get_by_side("sell")] == [9, 8, 2**64 - 1, 4, 5, 2, 1, 3]
+        assert store.get_by_side("buy") == []
+        store.save(given[0].replace(side="sell", version=2, status="cancelled"))
+        assert [one.order_id for one in store.get_by_side("sell", "ETH-USD")] == []
+
+
 @pytest.mark.parametrize("limit", [1, 3, 7, 50])
 def test_pages_of_orders_follow_each_other_without_gap_or_overlap(orders: PostgresOrderStore, limit: int) -> None:
     ids = [0, 1, 2, 3, 10, 2**63 - 2, 2**63 - 1, 2**63, 2**63 + 1, 2**64 - 2, 2**64 - 1]
