@@ -318,3 +318,18 @@ def test_after_close_everything_says_so() -> None:
     for call in calls:
         with pytest.raises(StoreClosed):
             call()
+
+
+def test_a_store_that_has_to_put_itself_in_order_is_asked_to_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyengine.stores.composite.writer._IDLE_S", 0.02)
+    swept: list[int] = []
+
+    class Sweeping(OwnOrderStore):
+        def sweep(self) -> None:
+            swept.append(1)
+            raise OSError("away")
+
+    with CompositeOrderStore(InMemoryOrderStore(), Sweeping()) as store:
+        eventually(lambda: len(swept) >= 2)
+        store.save(order(1))
+        assert store.flush()

@@ -49,7 +49,8 @@ class LayerOptions:
     batch : int
         Records that the store is given at once, at most.
     linger_s : float
-        How long an idle writer lets records gather after the first; nobody who waits for the layer waits for this.
+        How long an idle writer lets records gather after the last one that came, and ten times as long after the first.
+        Nobody who waits for the layer waits for this.
     failures, pause_s, longest_pause_s
         As of `Breaker`.
     readers : int

@@ -18,6 +18,7 @@ from pyengine.stores.composite.ring import REMOVE
 _FIRST_RETRY_S = 0.01
 _LONGEST_RETRY_S = 1.0
 _IDLE_S = 60.0
+_LINGERS = 10
 
 
 class LayerWriter(threading.Thread):
@@ -31,6 +32,7 @@ class LayerWriter(threading.Thread):
         self._layer = layer
         self._ring = layer.ring
         self._missed_said = False
+        self._swept_at = time.monotonic()
 
     def stop(self) -> None:
         """Have it write what is left, and end."""
@@ -51,6 +53,7 @@ class LayerWriter(threading.Thread):
                     self._deliver(batch)
                     ring.finish(cursor, batch.last)
                 self._backfill()
+                self._sweep()
         except _OutOfTimeError:
             pass
         finally:
@@ -69,9 +72,19 @@ class LayerWriter(threading.Thread):
         idle = ring.head == layer.cursor.taken
         if not ring.wait(layer.cursor, _IDLE_S):
             return not ring.closing
-        if idle and layer.options.linger_s and not ring.hurried and not ring.closing:
-            time.sleep(layer.options.linger_s)
+        if idle:
+            self._linger()
         return True
+
+    def _linger(self) -> None:
+        """Let records gather while they come in quick succession: who writes them needs the interpreter more than we do."""
+        ring, linger_s = self._ring, self._layer.options.linger_s
+        deadline = time.monotonic() + _LINGERS * linger_s
+        while linger_s and not ring.hurried and not ring.closing and time.monotonic() < deadline:
+            seen = ring.head
+            time.sleep(linger_s)
+            if ring.head == seen or ring.head - self._layer.cursor.taken > ring.capacity // 2:
+                return
 
     def _deliver(self, batch: Batch) -> None:
         """Write a batch, bit by bit if there are records in it that the store refuses."""
@@ -179,6 +192,17 @@ class LayerWriter(threading.Thread):
                 layer.count("backfills", len(found))
             except Exception as error:  # noqa: BLE001  only a cache is colder for it
                 layer.failed(error)
+
+    def _sweep(self) -> None:
+        """Let a store that has to put itself in order do so now and then, a little at a time."""
+        layer = self._layer
+        if time.monotonic() - self._swept_at < _IDLE_S or not hasattr(layer.store, "sweep") or not layer.breaker.closed:
+            return
+        self._swept_at = time.monotonic()
+        try:
+            layer.store.sweep()
+        except Exception as error:  # noqa: BLE001  what wasn't swept is swept the next time
+            layer.failed(error)
 
     def _say_missed(self) -> None:
         """Log that records are being lost for the layer, once until it has caught up."""
