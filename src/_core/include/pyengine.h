@@ -63,7 +63,7 @@ typedef struct {
     /* Number of a new user, or -1. */
     int (*add_user)(pyengine_state *state);
     /* Run one command. Returns its status: below 32 a Status, otherwise the Reason of the rejection. Events become visible
-     * to consumers every 64 of them, and by publish(). Waits for required consumers, see set_wait(). */
+     * to consumers every 256 of them, and by publish(). Waits for required consumers, see set_wait(). */
     int (*apply)(pyengine_state *state, const pyengine_command *command);
     void (*publish)(pyengine_state *state);
     void (*set_wait)(pyengine_state *state, int64_t wait_ns);
