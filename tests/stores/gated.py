@@ -40,11 +40,13 @@ class Gate:
         self.waiting = 0
         self.most_at_once = 0
         self._lock = threading.Lock()
+        self._hanging: tuple[str, ...] = ()
         self._answers = threading.Event()
         self._answers.set()
 
-    def hang(self) -> None:
-        """Let calls wait until `go_on`, as a stopped process does."""
+    def hang(self, *methods: str) -> None:
+        """Let calls, or those of some methods, wait until `go_on`, as a stopped process does."""
+        self._hanging = methods
         self._answers.clear()
 
     def go_on(self) -> None:
@@ -58,7 +60,8 @@ class Gate:
             self.waiting += 1
             self.most_at_once = max(self.most_at_once, self.waiting)
         try:
-            self._answers.wait()
+            if not self._hanging or method in self._hanging:
+                self._answers.wait()
             if self.delay_s:
                 time.sleep(self.delay_s)
             if self.shut:

@@ -10,10 +10,11 @@ import textwrap
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from stores.composite_setup import QUICK, ids, order, trade
+from stores.composite_setup import BTC, QUICK, ids, order, order_rows, trade
 from stores.gated import GatedOrderStore, GatedTradeStore, eventually
 
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
@@ -125,7 +126,7 @@ def test_a_layer_that_is_dead_is_said_to_lack_what_is_left(tmp_path: Path) -> No
     assert "dead was closed without the last 7 records" in run(script, tmp_path / "orders.db")
 
 
-def in_child(work: object) -> None:
+def in_child(work: Callable[[], object], timeout_s: float = 60) -> None:
     """Run a function in a forked child and see that it ends well."""
     process_id = os.fork()
     if process_id == 0:
@@ -137,7 +138,7 @@ def in_child(work: object) -> None:
 
             traceback.print_exc()
             os._exit(1)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + timeout_s
     while True:
         done, status = os.waitpid(process_id, os.WNOHANG)
         if done:
@@ -172,6 +173,30 @@ def test_a_forked_child_has_writers_of_its_own_and_leaves_the_parents_work_to_it
         assert store.flush()
         assert ids(gated.inner.get_all()) == [1, 2]
         assert ids(file.get_all()) == [1, 2, 3]
+
+
+def test_a_fork_while_memory_is_read_leaves_no_lock_behind() -> None:
+    memory = InMemoryOrderStore()
+    memory.names.add_user("alice")
+    memory.names.add_instrument(BTC)
+    memory.save_batch(order_rows(1, 400_000))
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            memory.get_by_user_array("alice")
+
+    with CompositeOrderStore(memory, GatedOrderStore()) as store:
+        threads = [threading.Thread(target=read) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(6):
+                in_child(lambda: store.get(7).order_id, timeout_s=20)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
 
 
 def test_a_fork_among_forty_busy_threads_takes_no_lock_along() -> None:

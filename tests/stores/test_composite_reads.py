@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 
 import pytest
-from stores.composite_setup import BTC, QUICK, ids, order, order_rows, trade, trade_rows
+from stores.composite_setup import BTC, QUICK, ids, order, order_rows
 from stores.gated import GatedOrderStore, GatedTradeStore, eventually
 
 from pyengine import Instrument
 from pyengine.errors import FieldError
 from pyengine.store_errors import StoreDamaged, StoreUnavailable
-from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Order
+from pyengine.stores import InMemoryOrderStore, Order
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
+from pyengine.stores.composite.reads import ask
 
 QUICK_LAYERS = {"cache": QUICK, "base": QUICK}
 
@@ -100,6 +101,39 @@ def test_an_order_found_below_does_not_come_back_after_its_removal() -> None:
         assert (cache.inner.get(1), base.inner.get(1)) == (None, None)
 
 
+def test_a_removal_while_an_order_is_on_its_way_up_counts() -> None:
+    store, cache, base = stack(order(1))
+    with store:
+        late = store._find(1, store._ring.head)
+        reply = None
+        for layer in (cache, base):
+            asked = late.send(reply)
+            assert asked.layer.store is layer
+            reply = ask(asked)
+        assert store.remove(1)
+        with pytest.raises(StopIteration):
+            late.send(reply)
+        assert store._memory.get(1) is None
+        assert store.flush()
+        eventually(lambda: not store.layers[0].backfills)
+        assert cache.inner.get(1) is None
+
+
+def test_a_removal_that_a_layer_has_yet_to_get_comes_before_what_was_found() -> None:
+    store, cache, _ = stack(order(1))
+    with store:
+        cache.gate.hang("save_batch")
+        store.save(order(50))
+        eventually(lambda: cache.gate.waiting)
+        assert store.get(1) == order(1)
+        assert store.remove(1)
+        cache.gate.go_on()
+        assert store.flush()
+        eventually(lambda: not store.layers[0].backfills)
+        time.sleep(0.02)
+        assert cache.inner.get(1) is None
+
+
 def test_a_read_falls_through_a_layer_that_hangs_within_its_deadline() -> None:
     store, cache, _ = stack(*map(order, range(1, 20)))
     with store:
@@ -157,24 +191,27 @@ def test_a_read_passes_over_a_layer_that_is_behind() -> None:
         connected(store)
         store.save(order(1))
         assert store.flush()
-        cache.gate.hang()
+        cache.gate.hang("save_batch")
         store.save(order(1, version=7))
         eventually(lambda: base.inner.get(1).version == 7)
         start = time.monotonic()
-        assert store.get(1).version == 7
+        assert store.get(1).version == 7, "the cache would answer, with what was"
         assert time.monotonic() - start < 1
+        assert store.stats().layers[0].counts["skipped"] == 1
         cache.gate.go_on()
 
 
 def test_only_pending_writes_of_the_same_order_are_waited_for() -> None:
     base = GatedOrderStore("base")
-    with CompositeOrderStore(base, options={"base": LayerOptions(linger_s=0.5)}) as store:
+    with CompositeOrderStore(base, options={"base": LayerOptions(read_deadline_s=0.3)}) as store:
         store.save(order(1))
         assert store.flush()
+        base.gate.hang("save_batch")
         store.save(order(2))
-        start = time.monotonic()
         assert store.get(1) == order(1)
-        assert time.monotonic() - start < 0.4
+        with pytest.raises(StoreUnavailable, match="base is behind"):
+            store.get(2)
+        base.gate.go_on()
         assert store.get(2) == order(2)
 
 
@@ -297,88 +334,6 @@ def test_memory_can_be_filled_to_answer_for_the_layers() -> None:
         found = store.get_all()
         assert (ids(found), found.layer) == ([1, 2, 3, 5], "memory")
         assert store.get(2).version == 4
-
-
-# --- trades -----------------------------------------------------------------------------------------------------------
-
-
-def trade_stack(memory: int = 10, cache: int = 100) -> tuple[CompositeTradeStore, GatedTradeStore, GatedTradeStore]:
-    """Make a short memory over a longer one over a store that keeps everything."""
-    middle, base = GatedTradeStore("cache", capacity=cache), GatedTradeStore("base")
-    store = CompositeTradeStore(InMemoryTradeStore(memory), middle, base, options=QUICK_LAYERS)
-    store.names.add_instrument(BTC)
-    connected(store)
-    return store, middle, base
-
-
-@pytest.mark.parametrize(
-    ("limit", "layer"), [(0, "memory"), (10, "memory"), (11, "cache"), (100, "cache"), (101, "base"), (900, "base")]
-)
-def test_trades_come_from_the_first_layer_that_has_enough(limit: int, layer: str) -> None:
-    store, _, _ = trade_stack()
-    with store:
-        store.save_batch(trade_rows(1, 500))
-        found = store.get_recent(limit)
-        assert (found.layer, found.complete) == (layer, True)
-        assert ids(found) == list(range(500, max(500 - limit, 0), -1))
-
-
-def test_trades_that_came_from_below_are_kept_above() -> None:
-    store, cache, base = trade_stack(memory=50)
-    with store:
-        base.inner.save_batch(map(trade, range(1, 61)))
-        assert store.get_recent(40).layer == "base"
-        assert store.get_recent(40).layer == "memory"
-        eventually(lambda: len(cache.inner) == 40)
-
-
-def test_a_gap_is_never_taken_for_the_whole() -> None:
-    store, cache, _ = trade_stack()
-    with store:
-        store.save_batch(trade_rows(1, 50))
-        assert store.flush()
-        cache.inner.clear()
-        cache.inner.save_batch([trade(i) for i in range(20, 51) if i != 33])
-        assert store.get_recent(17).layer == "cache"
-        assert store.get_recent(18).layer == "base"
-        eventually(lambda: len(cache.inner) == 31)
-        assert store.get_recent(18).layer == "cache", "the gap was filled"
-
-
-def test_a_cache_that_went_back_in_time_does_not_answer() -> None:
-    store, cache, base = trade_stack()
-    with store:
-        store.save_batch(trade_rows(1, 50))
-        assert store.flush()
-        cache.inner.clear()
-        cache.inner.save_batch(map(trade, range(1, 41)))
-        base.gate.shut = True
-        found = store.get_recent(20)
-        assert (found.layer, found.complete) == ("cache", False)
-        base.gate.shut = False
-        eventually(lambda: store.get_recent(20).layer == "base")
-
-
-def test_an_outage_of_all_layers_leaves_what_memory_has() -> None:
-    store, cache, base = trade_stack()
-    with store:
-        store.save_batch(trade_rows(1, 50))
-        assert store.flush()
-        cache.gate.shut = base.gate.shut = True
-        found = store.get_recent(20)
-        assert (ids(found), found.layer, found.complete) == (list(range(50, 40, -1)), "memory", False)
-    with CompositeTradeStore(base, options={"base": QUICK}) as alone, pytest.raises(StoreUnavailable):
-        alone.get_recent(5)
-
-
-def test_ids_that_are_not_dense_are_answered_for_by_who_says_so() -> None:
-    base = GatedTradeStore("base")
-    with CompositeTradeStore(InMemoryTradeStore(10), base) as store:
-        store.save_batch([trade(i) for i in (5, 10, 15)])
-        assert not store.get_recent(5).complete, "an InMemoryTradeStore below can't know"
-    with CompositeTradeStore(InMemoryTradeStore(10)) as alone:
-        alone.save_batch([trade(i) for i in (1, 2, 3)])
-        assert alone.get_recent(5).complete
 
 
 def test_numbers_in_arrays_are_those_of_the_composite() -> None:

@@ -24,7 +24,7 @@ from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import EVENT_DTYPE
 from pyengine.store_errors import StoreClosed
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Order
-from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
+from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
 BOOKS = [Instrument("BOOK-0"), Instrument("BOOK-1"), Instrument("BOOK-2", min_price=90, max_price=110, min_qty=2, max_qty=500)]
@@ -174,6 +174,24 @@ def test_matching_does_not_stop_for_a_store(caplog: pytest.LogCaptureFixture) ->
             hung.gate.go_on()
 
 
+def test_a_store_that_makes_no_room_in_time_loses_the_oldest() -> None:
+    slow, well = GatedOrderStore("slow"), GatedOrderStore("well")
+    patient = {"slow": LayerOptions(stall_s=60)}
+    with CompositeOrderStore(slow, well, ring_capacity=256, options=patient) as store:
+        eventually(lambda: all(layer.greeted for layer in store.layers))
+        slow.gate.hang("save_batch")
+        with Engine([BTC], order_store=store, ring_capacity=1024, publish_wait_s=20) as engine:
+            for i in range(1, 2001):
+                engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=i)
+            assert store.flush(["well"], timeout_s=20)
+            assert len(well.inner) == 2000
+            slow.gate.go_on()
+            assert engine.flush_stores(20).late == ("slow",)
+            missed = store.stats().layers[0].counts["missed"]
+            assert 1000 < missed == 2000 - len(slow.inner)
+            assert slow.inner.get(2000) is not None, "the newest are kept"
+
+
 def test_a_slow_store_slows_the_engine_down_before_it_misses_anything() -> None:
     slow = GatedOrderStore("slow")
     slow.gate.delay_s = 0.005
@@ -260,6 +278,26 @@ def test_a_forked_child_feeds_from_its_own_events_on() -> None:
         engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=i)
     assert engine.flush_stores(20)
     assert ids(store.inner.get_all()) == [1, *range(200, 400)]
+    assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
+    engine.close()
+    engine.order_store.close()
+
+
+def test_events_from_before_a_fork_are_the_parents_to_feed() -> None:
+    store = GatedOrderStore()
+    engine = Engine([BTC], order_store=CompositeOrderStore(InMemoryOrderStore(), store))
+    with engine._feed._lock:
+        engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=1)
+        process_id = os.fork()
+        if process_id == 0:
+            try:
+                engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=2)
+                right = engine.flush_stores(20) and ids(store.inner.get_all()) == [2]
+                os._exit(0 if right else 1)
+            finally:
+                os._exit(2)
+    assert engine.flush_stores(20)
+    assert ids(store.inner.get_all()) == [1]
     assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
     engine.close()
     engine.order_store.close()

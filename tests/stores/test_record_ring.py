@@ -145,6 +145,27 @@ def test_a_taken_batch_is_a_copy() -> None:
     assert batch.rows["order_id"].tolist() == [1, 2, 3, 4]
 
 
+def test_what_was_overwritten_while_it_was_copied_is_missed() -> None:
+    class Overtaken(RecordRing):
+        """A ring whose pushers are faster than its readers' copies."""
+
+        def _copy(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+            copied = super()._copy(first, count)
+            if self.head == 4:
+                self.push(rows(5, 6, 7))
+                copied[0]["order_id"][:3] = 666
+            return copied
+
+    ring = Overtaken(ORDER_RECORD_DTYPE, 4)
+    cursor = ring.add_cursor()
+    ring.let_go(cursor)
+    ring.push(rows(1, 2, 3, 4))
+    batch = ring.take(cursor, 9)
+    assert (batch.first, batch.rows["order_id"].tolist()) == (4, [4])
+    assert ring.missed(cursor) == ((1, 3),)
+    assert ring.take(cursor, 9).rows["order_id"].tolist() == [5, 6, 7]
+
+
 def test_a_pusher_waits_for_a_cursor_that_holds_and_is_woken_by_it() -> None:
     ring = RecordRing(ORDER_RECORD_DTYPE, 4)
     cursor = ring.add_cursor()

@@ -118,7 +118,7 @@ class AsyncCompositeOrders(_AsyncComposite):
             position = await self._position()
             for order_id in unseen:
                 try:
-                    found += await read_async(self._store._find(order_id, position)) is not None
+                    found += await read_async(self._store._find(order_id, position, put_back=False)) is not None
                 except StoreUnavailable:
                     continue
         return found + (await self._accepted(partial(self._store._accept_removals, rows)))[0]

@@ -175,7 +175,7 @@ class CompositeOrderStore(Composite):
             position = self._position(self._wait_for_engine(self._longest_deadline_s))
             for order_id in unseen:
                 with suppress(StoreUnavailable):
-                    found += read(self._find(order_id, position)) is not None
+                    found += read(self._find(order_id, position, put_back=False)) is not None
         return found + self._accept_removals(rows)[0]
 
     def remove_finished(self, *, keep: int | None = None, older_than_ns: int | None = None) -> int:
@@ -313,7 +313,7 @@ class CompositeOrderStore(Composite):
         self._count("hits" if whole else "misses")
         return Answer(getattr(self._memory, method)(*arguments), self._memory_name) if whole else None
 
-    def _find(self, order_id: int, position: int) -> Reading[Order | None]:
+    def _find(self, order_id: int, position: int, *, put_back: bool = True) -> Reading[Order | None]:
         """Ask the layers for an order that memory doesn't have."""
         failed: list[tuple[Layer, Exception]] = []
         doubtful: list[Order] = []
@@ -329,7 +329,7 @@ class CompositeOrderStore(Composite):
                 # It has missed something, perhaps a newer version, or the whole order.
                 doubtful += [found] if found is not None else []
             elif found is not None:
-                self._put_back([found], layer, position)
+                self._put_back([found] if put_back else [], layer, position)
                 return found
             elif not layer.is_cache:
                 return None
