@@ -154,7 +154,7 @@ def test_reads_fall_through_paused_servers_within_their_deadlines(
         valkey_here.pause()
         start = time.monotonic()
         assert store.get(1) == order(1, qty="0.005")
-        assert 0.04 < time.monotonic() - start < 1.5
+        assert 0.04 < time.monotonic() - start < 4
         postgres_here.pause()
         start = time.monotonic()
         with pytest.raises(StoreUnavailable):

@@ -172,7 +172,7 @@ def test_a_pusher_waits_for_a_cursor_that_holds_and_is_woken_by_it() -> None:
     ring.push(rows(1, 2, 3, 4))
     start = time.monotonic()
     assert ring.push(rows(5), timeout_s=0.1) is None
-    assert 0.1 <= time.monotonic() - start < 2
+    assert 0.1 <= time.monotonic() - start < 10
     taker = threading.Timer(0.05, lambda: ring.take(cursor, 1))
     taker.start()
     assert ring.push(rows(5), timeout_s=20) == (5, 5)

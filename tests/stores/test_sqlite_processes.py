@@ -41,7 +41,7 @@ def test_a_writer_that_does_not_end_is_waited_for_and_reported(path: Path) -> No
         started = time.monotonic()
         with pytest.raises(StoreUnavailable, match="save failed: database is locked"):
             store.save(order(2))
-        assert 0.2 <= time.monotonic() - started < 2
+        assert 0.2 <= time.monotonic() - started < 10
         assert store.get(1) == order()
         other.execute("ROLLBACK")
         other.close()
