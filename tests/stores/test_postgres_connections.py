@@ -199,8 +199,7 @@ def test_a_forked_child_has_connections_of_its_own(postgres_database: str) -> No
     program = """
         import os, sys
         from stores.postgres_rows import order, trade
-        from pyengine.stores.io_thread import io_thread
-from pyengine.stores.postgres import PostgresOrderStore, PostgresTradeStore
+        from pyengine.stores.postgres import PostgresOrderStore, PostgresTradeStore
 
         store = PostgresOrderStore(sys.argv[1], min_connections=2)
         trades = PostgresTradeStore(pool=store.pool)

@@ -12,7 +12,7 @@ from stores.postgres_rows import BTC, order, trade
 from stores.servers import run_sql
 
 from pyengine import Instrument
-from pyengine.store_errors import SchemaError, StoreDamaged
+from pyengine.store_errors import SchemaError, StoreDamaged, StoreUnavailable
 from pyengine.stores import Order
 from pyengine.stores.postgres import PostgresOrderStore, PostgresPool, PostgresTradeStore
 from pyengine.stores.postgres.migrate import SQL
@@ -342,6 +342,48 @@ def test_a_long_migration_isnt_cut_off_by_the_command_timeout(postgres_database:
 
     asyncio.run(main())
     assert versions(postgres_database) == [*range(1, NEWEST + 1)]
+
+
+def test_calls_dont_wait_for_a_long_migration_beyond_their_deadline(postgres_database: str) -> None:
+    at_version(postgres_database, 1)
+
+    async def main() -> None:
+        blocker = await asyncpg.connect(postgres_database)
+        await blocker.execute("BEGIN; LOCK TABLE orders IN ACCESS SHARE MODE")
+        store = PostgresOrderStore(postgres_database, command_timeout_s=0.3, lazy=True)
+        for call in (store.aio.get(1), store.aio.get_all(), store.aio.save(order(1))):
+            with pytest.raises(StoreUnavailable, match="in time"):
+                await asyncio.wait_for(call, 2)
+        await blocker.execute("COMMIT")
+        await blocker.close()
+        await asyncio.to_thread(store.pool.open)
+        assert await store.aio.get(1) is None
+        await store.aio.close()
+
+    asyncio.run(main())
+
+
+def test_a_refusal_is_told_to_everybody_who_waits(postgres_database: str) -> None:
+    at_version(postgres_database, 1)
+
+    async def main() -> list[BaseException | Order | None]:
+        store = PostgresOrderStore(postgres_database, migrate=False, lazy=True)
+        blocker = await asyncpg.connect(postgres_database)
+        await blocker.execute("BEGIN; LOCK TABLE schema_migrations IN ACCESS EXCLUSIVE MODE")
+        waiting = [asyncio.create_task(store.aio.get(1)) for _ in range(8)]
+        await asyncio.sleep(0.2)
+        await blocker.execute("COMMIT")
+        await blocker.close()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        await store.aio.close()
+        return found
+
+    errors = asyncio.run(main())
+    assert all(isinstance(error, SchemaError) for error in errors)
+    assert {str(error).partition(": schema ")[2] for error in errors} == {
+        f"version must be {NEWEST}, was 1: run `pyengine migrate`, or start with migrations on"
+    }
+    assert len({id(error) for error in errors}) == 8
 
 
 def test_an_order_from_before_can_be_replaced(postgres_database: str) -> None:

@@ -186,6 +186,21 @@ def test_a_paused_server_costs_its_deadline_and_no_more(own_postgres: OwnPostgre
     assert [record.message for record in caplog.records] == []
 
 
+def test_many_who_find_a_server_paused_at_the_start_wait_together(own_postgres: OwnPostgres) -> None:
+    server = own_postgres()
+    with PostgresOrderStore(server.url, command_timeout_s=0.8, lazy=True) as store:
+        server.pause()
+        start = time.perf_counter()
+        with ThreadPoolExecutor(16) as threads:
+            found = [threads.submit(store.get, n) for n in range(16)]
+            time.sleep(0.2)
+            assert store.pool.gauges["connections_open"] == 1
+            assert all(isinstance(one.exception(20), StoreUnavailable) for one in found)
+        assert time.perf_counter() - start < 2.5
+        server.resume()
+        assert store.get(1) is None
+
+
 def test_closing_doesnt_wait_for_a_paused_server(own_postgres: OwnPostgres) -> None:
     server = own_postgres()
     store = PostgresOrderStore(server.url, min_connections=3)

@@ -130,14 +130,14 @@ class PostgresPool:
         return self._closed
 
     def open(self) -> None:
-        """Connect and see to the schema now rather than with the first call.
+        """Connect and see to the schema now rather than with the first call, however long migrations take.
 
         Raises
         ------
         StoreUnavailable, SchemaError
             If the database can't be reached or used.
         """
-        self.run("open", _nothing)
+        io_thread().run(self._open())
 
     def close(self) -> None:
         """Close every connection, those in use when they come back. Closing twice is closing once."""
@@ -207,6 +207,8 @@ class PostgresPool:
 
     def _here(self) -> _Process:
         """Return what this process has; a forked child has nothing yet."""
+        if self._closed:
+            raise StoreClosed(f"postgres {self.address}: the pool was closed")
         found = self._processes.get(os.getpid())
         if found is None:
             connections = Connections(
@@ -221,14 +223,22 @@ class PostgresPool:
             _alive.add(found)
         return found
 
+    async def _open(self) -> None:
+        try:
+            await self._make_ready(self._here())
+        except DRIVER_ERRORS as error:
+            if isinstance(error, PyengineError):
+                raise
+            raise translated(error, "open", self.address) from error
+
     async def _perform(self, operation: str, work: Work[T], bounded: bool) -> T:
-        if self._closed:
-            raise StoreClosed(f"postgres {self.address}: the pool was closed")
         here = self._here()
         start_s = asyncio.get_running_loop().time()
         try:
             if not here.ready:
-                await self._make_ready(here)
+                # Not for as long as it may take: another node may be migrating large tables.
+                async with asyncio.timeout_at(start_s + self._timeout_s):
+                    await self._make_ready(here)
             try:
                 return await self._once(here, work, start_s, bounded)
             except Exception as error:
@@ -271,29 +281,36 @@ class PostgresPool:
             raise translated(error, operation, self.address) from error
 
     async def _make_ready(self, here: _Process) -> None:
-        """See to the schema before anything else, once, and open the connections that are to be there from the start."""
-        async with here.opening:
-            if here.ready:
-                return
-            leases = []
-            try:
+        """Wait until the schema has been seen to, which happens once however many wait for it, and fails for all of them."""
+        if here.opening is None:
+            here.opening = asyncio.get_running_loop().create_task(self._see_to_schema(here))
+            here.opening.add_done_callback(here.opened)
+        try:
+            await asyncio.shield(here.opening)
+        except SchemaError as error:
+            # One for each thread, as raising writes into it.
+            raise SchemaError(str(error)) from error
+
+    async def _see_to_schema(self, here: _Process) -> None:
+        """Migrate, or refuse what isn't up to date, and open the connections that are to be there from the start."""
+        leases = []
+        try:
+            leases.append(await here.connections.acquire())
+            connection = leases[0].connection
+            version = connection.get_server_version()
+            if version.major < OLDEST_SERVER:
+                was = f"{version.major}.{version.minor}"
+                raise SchemaError(f"postgres {self.address}: server must be at least {OLDEST_SERVER}, was {was}")
+            if self._migrates:
+                await migrate(connection, self.address)
+            else:
+                refuse_unfit(await read_schema(connection), self.address)
+            while len(leases) < self._least:
                 leases.append(await here.connections.acquire())
-                connection = leases[0].connection
-                if connection.get_server_version().major < OLDEST_SERVER:
-                    version = connection.get_server_version()
-                    raise SchemaError(
-                        f"postgres {self.address}: server must be at least {OLDEST_SERVER}, was {version.major}.{version.minor}"
-                    )
-                if self._migrates:
-                    await migrate(connection, self.address)
-                else:
-                    refuse_unfit(await read_schema(connection), self.address)
-                while len(leases) < self._least:
-                    leases.append(await here.connections.acquire())
-                here.ready = True
-            finally:
-                for lease in leases:
-                    here.connections.release(lease, sound=here.ready)
+            here.ready = True
+        finally:
+            for lease in leases:
+                here.connections.release(lease, sound=here.ready)
 
 
 class _Process:
@@ -301,8 +318,14 @@ class _Process:
 
     def __init__(self, connections: Connections) -> None:
         self.connections = connections
-        self.opening = asyncio.Lock()
+        self.opening: asyncio.Task[None] | None = None
         self.ready = False
+
+    def opened(self, opening: asyncio.Task[None]) -> None:
+        """Let the next call try again if that failed; nobody may have waited for it."""
+        self.opening = None
+        if not opening.cancelled():
+            opening.exception()
 
     async def close(self) -> None:
         await self.connections.close()
@@ -334,10 +357,6 @@ def _abandon(processes: dict[int, _Process]) -> None:
     here = processes.get(os.getpid())
     if here is not None and not io_thread().ended:
         io_thread().submit(here.close())
-
-
-async def _nothing(_: Lease) -> None:
-    pass
 
 
 def _seconds(field: str, value: float, *, zero: bool = False) -> float:
