@@ -185,6 +185,7 @@ def test_a_store_that_makes_no_room_in_time_loses_the_oldest() -> None:
                 engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=i)
             assert store.flush(["well"], timeout_s=20)
             assert len(well.inner) == 2000
+            assert not store.layers[0].cursor.holds, "nobody waits for it any more"
             slow.gate.go_on()
             assert engine.flush_stores(20).late == ("slow",)
             missed = store.stats().layers[0].counts["missed"]
@@ -278,6 +279,32 @@ def test_a_forked_child_feeds_from_its_own_events_on() -> None:
         engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=i)
     assert engine.flush_stores(20)
     assert ids(store.inner.get_all()) == [1, *range(200, 400)]
+    assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
+    engine.close()
+    engine.order_store.close()
+
+
+def test_a_fork_in_the_middle_of_a_step_leaves_the_childs_ring_free() -> None:
+    store = GatedOrderStore()
+    layers = {"gated": LayerOptions(stall_s=60)}
+    orders = CompositeOrderStore(InMemoryOrderStore(), store, ring_capacity=4, options=layers)
+    engine = Engine([BTC], order_store=orders, ring_capacity=64, publish_wait_s=5)
+    eventually(lambda: orders.layers[0].greeted)
+    store.gate.hang("save_batch")
+    for i in range(1, 13):
+        engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=i)
+    eventually(lambda: orders._ring.head)
+    process_id = os.fork()
+    if process_id == 0:
+        try:
+            store.gate._answers.set()
+            for i in range(100, 300):
+                engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=i)
+            right = engine.flush_stores(20) and ids(store.inner.get_all()) == list(range(100, 300))
+            os._exit(0 if right else 1)
+        finally:
+            os._exit(2)
+    store.gate.go_on()
     assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
     engine.close()
     engine.order_store.close()
