@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 
@@ -155,3 +158,17 @@ def test_stats_count_what_happened(orders: PostgresOrderStore) -> None:
     assert stats.name == orders.name == "postgres"
     assert stats.counts == {"hits": 1, "misses": 1, "written": 10, "removed": 1, "errors": 0, "retries": 0}
     assert stats.gauges["connections_open"] == stats.gauges["connections_idle"] == 1
+
+
+def test_without_the_driver_the_extra_is_named() -> None:
+    program = """
+        import sys
+        sys.modules["asyncpg"] = None
+        from pyengine.optional import MissingExtraError
+        try:
+            import pyengine.stores.postgres
+        except MissingExtraError as error:
+            print(error)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True)
+    assert run.stdout == "asyncpg must be installed for this: pip install 'pyengine[postgres]'\n"
