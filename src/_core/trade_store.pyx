@@ -331,7 +331,7 @@ cdef class InMemoryTradeStore:
         from pyengine.stores.interfaces import Flushed
         if self.ring.closed:
             store_raise(STORE_CLOSED)
-        return Flushed((self.name,))
+        return Flushed((self.name,) if layers is None or self.name in layers else ())
 
     def stats(self):
         """Return what the store has counted. O(1)."""
