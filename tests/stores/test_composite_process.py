@@ -21,6 +21,7 @@ from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
 from pyengine.stores.sqlite import SQLiteOrderStore
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 TESTS = Path(__file__).resolve().parents[1]
 HEAD = """
 import sys, time
@@ -166,6 +167,8 @@ def test_a_forked_child_has_writers_of_its_own_and_leaves_the_parents_work_to_it
             store.save(order(3))
             assert store.flush(timeout_s=20)
             assert ids(gated.inner.get_all()) == [1, 3], "order 2 is the parent's to write"
+            gated.inner.save(order(9))
+            assert store.get(9) == order(9), "the parent may write what this memory doesn't know"
             store.close()
 
         in_child(child)

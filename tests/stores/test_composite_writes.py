@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stores.composite_setup import BTC, QUICK, ids, order, order_rows, trade, trade_rows
 from stores.gated import GatedOrderStore, GatedTradeStore, OwnOrderStore, eventually
 
-from pyengine import Instrument
+from pyengine import Engine, Instrument
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.store_errors import StoreClosed, StoreFull, StoreRefused
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Names, Order
@@ -59,6 +59,29 @@ def test_a_store_of_somebody_else_without_numbers_gets_objects() -> None:
         store.remove(3)
         assert store.flush()
         assert own.get_all() == [order(1), order(2)]
+
+
+class OwnMemory(OwnOrderStore):
+    """A store of somebody's own that is in memory, with numbers of its own."""
+
+    in_memory = True
+    name = "own"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = Names([Instrument("ETH-USD")], ["zoe"])
+
+
+def test_memory_may_be_somebody_elses_and_an_engine_may_use_it() -> None:
+    memory, below = OwnMemory(), GatedOrderStore()
+    with CompositeOrderStore(memory, below) as store:
+        assert store.save(order(1))
+        assert memory.get_all() == [order(1)]
+    memory = OwnMemory()
+    with CompositeOrderStore(memory, below) as store, Engine([BTC], order_store=store) as engine:
+        engine.submit("BTC-USD", "buy", qty=2, price="100.5", user="alice", order_id=7)
+        assert engine.flush_stores().done == ("own", "gated")
+        assert [(each.symbol, each.user) for each in memory.get_all()] == [("BTC-USD", "alice")]
 
 
 def test_layers_have_numbers_of_their_own() -> None:

@@ -27,6 +27,7 @@ from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Order
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 BOOKS = [Instrument("BOOK-0"), Instrument("BOOK-1"), Instrument("BOOK-2", min_price=90, max_price=110, min_qty=2, max_qty=500)]
 
 

@@ -125,8 +125,12 @@ class AsyncCompositeOrders(_AsyncComposite):
 
     async def get(self, order_id: int) -> Order | None:
         """See `CompositeOrderStore.get`."""
-        order, known = self._store._get_from_memory(order_id)
-        return order if known else await read_async(self._store._find(order_id, await self._position()))
+        store = self._store
+        order: Order | None = None if store._memory is None else store._memory.get(order_id)
+        if order is not None or store._holds_all:
+            return order
+        store._refuse_closed()
+        return await read_async(store._find(order_id, await self._position()))
 
     async def get_all(self) -> Answer[Order]:
         """See `CompositeOrderStore.get_all`."""

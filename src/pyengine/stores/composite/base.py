@@ -157,7 +157,7 @@ class Composite:
         """Write records to the memory layer, if there is one; return how many it stored."""
         if self._memory is None:
             return len(rows)
-        if isinstance(getattr(self._memory, "names", None), Names):
+        if getattr(self._memory, "names", None) is self._names:
             return int(self._memory.save_batch(rows))
         return int(self._memory.save_batch(list(self._kind.make_objects(rows, self))))
 
@@ -291,7 +291,8 @@ class Composite:
             writer.start()
 
     def _start_anew(self) -> None:
-        """Go on in a forked child; the writers start with the first write."""
+        """Go on in a forked child; the writers start with the first write. The parent goes on to write, too."""
+        self._sole_writer = False
         self._ring.start_empty()
         for layer in self.layers:
             layer.start_anew()

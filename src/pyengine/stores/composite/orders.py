@@ -249,9 +249,13 @@ class CompositeOrderStore(Composite):
         StoreUnavailable
             Memory doesn't have it, and no layer that would is within reach.
         """
-        order, known = self._get_from_memory(order_id)
-        if known:
-            return order
+        if self._memory is not None:
+            found: Order | None = self._memory.get(order_id)
+            if found is not None:
+                return found
+        if self._holds_all:
+            return None
+        self._refuse_closed()
         return read(self._find(order_id, self._position(self._wait_for_engine(self._longest_deadline_s))))
 
     def get_all(self) -> Answer[Order]:
@@ -268,16 +272,6 @@ class CompositeOrderStore(Composite):
     def get_by_side(self, side: Side | int | str, symbol: str | int | None = None) -> Answer[Order]:
         """Return the open orders of a side in price-time order; the list says whether it is complete."""
         return self._list("get_by_side", side, symbol)
-
-    def _get_from_memory(self, order_id: int) -> tuple[Order | None, bool]:
-        """Return the order in memory, and whether that is the answer."""
-        order = None
-        if self._memory is not None:
-            order = self._memory.get(order_id)
-            if order is not None or self._holds_all:
-                return order, True
-        self._refuse_closed()
-        return None, False
 
     @property
     def complete(self) -> bool:
