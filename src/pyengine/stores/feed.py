@@ -142,7 +142,7 @@ class EngineFeed:
 
     def finish(self, timeout_s: float = 5.0) -> None:
         """Bring the stores what is left, and stop. Stopping twice is stopping once."""
-        if self._closed:
+        if self.closed:
             return
         deadline = time.monotonic() + timeout_s
         while self.step() and time.monotonic() < deadline:
