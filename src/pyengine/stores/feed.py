@@ -29,7 +29,6 @@ from pyengine.stores.interfaces import Flushed, OrderStore, StoreStats, TradeSto
 
 _MOST = 8192
 _MANY = 2048
-_MOST_NAPS = 20
 _SHORTEST_NAP_S = 0.5e-3
 _LONGEST_NAP_S = 2e-3
 _log = logging.getLogger("pyengine.stores.feed")
@@ -115,16 +114,6 @@ class EngineFeed:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     @property
-    def lag(self) -> int:
-        """Number of events that have yet to be turned into records."""
-        return self._consumer.lag
-
-    @property
-    def enough(self) -> int:
-        """Lag at which it is time to begin, lest the engine has to wait."""
-        return 3 * self._consumer.engine.ring_capacity // 4
-
-    @property
     def closed(self) -> bool:
         """Whether the feed was closed."""
         return self._closed
@@ -181,25 +170,19 @@ class EngineFeed:
 
 def _run(feed_of: weakref.ref[EngineFeed]) -> None:
     """Feed until the feed is closed, or gone with its engine."""
-    nap_s, lag, naps, hurried = _SHORTEST_NAP_S, 0, 0, False
+    nap_s = _SHORTEST_NAP_S
     while True:
         feed = feed_of()
         if feed is None or feed.closed:
             return
-        before, lag = lag, feed.lag
-        if lag > before and lag < feed.enough and naps < _MOST_NAPS and not hurried:
-            # The engine is at work and there is room: it needs the processor, its caches and memory more than we do.
-            nap_s = _SHORTEST_NAP_S
-            naps += 1
-        else:
-            nap_s = _SHORTEST_NAP_S if lag else min(2 * nap_s, _LONGEST_NAP_S)
-            naps = 0
-            while feed.step() > _MANY:
-                pass
-            lag = feed.lag
+        events = feed.step()
+        if events > _MANY:
+            continue
+        # A few events at a time would cost as much as many, and take cache lines away from the engine that writes them.
+        nap_s = _SHORTEST_NAP_S if events else min(2 * nap_s, _LONGEST_NAP_S)
         wake = feed.wake
         del feed
-        hurried = wake.wait(nap_s)
+        wake.wait(nap_s)
         wake.clear()
 
 
