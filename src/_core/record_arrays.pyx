@@ -1,5 +1,6 @@
 """Records out of objects and arrays, checked, and back: what every store does with what it is given, and its answers."""
 
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free
@@ -145,6 +146,32 @@ cdef const char* trade_number_fault(const Event* rows, size_t n, Names names, si
         if rows[at[0]].instrument >= instruments:
             return b"instrument"
     return NULL
+
+
+cdef int refuse_nameless(str field, uint32_t number, size_t known) except -1:
+    """Raise for the number of a single record that nobody has a name for."""
+    if number >= known:
+        raise FieldError(field, number, number_expectation(field))
+    return 0
+
+
+def order_bytes(order, Names names not None, *, bint lent=False, bint named=False):
+    """Return an order as one record in the numbers of `names`, 96 bytes; otherwise as `order_array`. O(1)."""
+    cdef OrderRecord record
+    order_record_in(order, names, lent, &record)
+    if named:
+        refuse_nameless("user", record.user, len(names.users))
+        refuse_nameless("instrument", record.instrument, len(names.instruments))
+    return PyBytes_FromStringAndSize(<char*>&record, sizeof(OrderRecord))
+
+
+def trade_bytes(trade, Names names not None, *, bint lent=False, bint named=False):
+    """Return a trade as one record in the numbers of `names`, 64 bytes; otherwise as `trade_array`. O(1)."""
+    cdef Event record
+    trade_record_in(trade, names, lent, &record)
+    if named:
+        refuse_nameless("instrument", record.instrument, len(names.instruments))
+    return PyBytes_FromStringAndSize(<char*>&record, sizeof(Event))
 
 
 cdef str number_expectation(str field):

@@ -94,8 +94,26 @@ def test_the_interpreter_ends_with_an_engines_last_events_written(tmp_path: Path
         for i in range(1, 501):
             engine.submit("BTC-USD", "buy", qty=1, price=100, user="alice", order_id=i)
     """
-    run(script, tmp_path / "orders.db")
-    assert stored(tmp_path / "orders.db") == list(range(1, 501))
+    said = run(script, tmp_path / "orders.db")
+    assert stored(tmp_path / "orders.db") == list(range(1, 501)), said
+
+
+def test_layers_that_connect_while_the_interpreter_exits_do_not_keep_others_from_writing(tmp_path: Path) -> None:
+    script = """
+        import threading
+        def connect() -> None:
+            while True:
+                process.go_first()
+        store = CompositeOrderStore(InMemoryOrderStore(), SQLiteOrderStore(path))
+        assert store.flush()
+        for _ in range(3):
+            threading.Thread(target=connect, daemon=True).start()
+        sys.setswitchinterval(1e-6)
+        store.save(order(1))
+    """
+    for turn in range(10):
+        said = run(script, tmp_path / f"{turn}.db")
+        assert stored(tmp_path / f"{turn}.db") == [1], said
 
 
 def test_a_layer_that_hangs_does_not_keep_the_interpreter_from_ending(tmp_path: Path) -> None:

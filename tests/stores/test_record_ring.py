@@ -184,7 +184,7 @@ def test_a_pusher_may_let_a_cursor_go_when_the_ring_is_full() -> None:
     cursor = ring.add_cursor()
     ring.push(rows(1, 2, 3, 4))
     with ring.lock:
-        assert ring.make_room(2, time.monotonic(), lambda: ring.let_go(cursor))
+        assert ring.make_room(2, 0, lambda: ring.let_go(cursor))
         ring.append(rows(5, 6))
     assert ring.missed(cursor) == ((1, 2),)
     assert ring.take(cursor, 9).rows["order_id"].tolist() == [3, 4, 5, 6]

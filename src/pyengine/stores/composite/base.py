@@ -150,7 +150,7 @@ class Composite:
             self._start_writers()
 
     def _refuse_closed(self) -> None:
-        if self._closed or self._ring.closing:
+        if self._closed or (self._ring.ending and self._ring.closing):
             raise StoreClosed("the composite must be open, was closed")
 
     def _to_memory(self, rows: Records) -> int:
@@ -160,6 +160,10 @@ class Composite:
         if getattr(self._memory, "names", None) is self._names:
             return int(self._memory.save_batch(rows))
         return int(self._memory.save_batch(list(self._kind.make_objects(rows, self))))
+
+    def _one_to_memory(self, thing: Any) -> Any:
+        """Write an order or a trade to the memory layer, if there is one; return whether it was stored."""
+        return True if self._memory is None else self._memory.save(thing)
 
     def accept_from_engine(self, rows: Records) -> None:
         """Take records of the engine that this store is attached to; it has written a `memory_layer` by itself."""

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pyengine.errors import FieldError
 from pyengine.records import Records
@@ -14,6 +14,8 @@ from pyengine.store_errors import StoreFull, StoreUnavailable
 from pyengine.stores.composite.layer import Layer
 from pyengine.stores.composite.receipt import Receipt
 from pyengine.stores.composite.ring import SAVE, RecordRing
+
+T = TypeVar("T")
 
 Wait = Literal["memory", "all"] | Collection[str]
 """What a write waits for: "memory", "all" layers, or those of these names."""
@@ -75,9 +77,7 @@ class Intake:
             part = rows[start : start + ring.capacity] if len(rows) > ring.capacity else rows
             with ring.lock:
                 self._get_ready()
-                if self._layers and not ring.make_room(len(part), time.monotonic() + patience_s, self._trip_stalled):
-                    self._get_ready()
-                    raise self._full(start, len(part))
+                self._find_room(start, len(part), patience_s)
                 stored += to_memory(part)
                 if self._layers:
                     begin, last = ring.append(part, op)
@@ -85,6 +85,26 @@ class Intake:
             if self._tripped:
                 self._say_tripped()
         return stored, first, last
+
+    def accept_one(
+        self, record: bytes, op: int, to_memory: Callable[[T], object], thing: T, patience_s: float | None = None
+    ) -> Accepted:
+        """Write a single record, as `accept` does; memory is given the object that it was made of."""
+        ring = self._ring
+        with ring.lock:
+            self._get_ready()
+            self._find_room(0, 1, self._full_wait_s if patience_s is None else patience_s)
+            stored = int(bool(to_memory(thing)))
+            first, last = ring.append_bytes(record, 1, op) if self._layers else (0, 0)
+        if self._tripped:
+            self._say_tripped()
+        return stored, first, last
+
+    def _find_room(self, taken: int, count: int, patience_s: float) -> None:
+        """Wait for room, or raise StoreFull; `taken` records of the same write are in already. With the ring's lock."""
+        if self._layers and not self._ring.make_room(count, patience_s, self._trip_stalled):
+            self._get_ready()
+            raise self._full(taken, count)
 
     def accept_from_engine(self, rows: Records, to_memory: Callable[[Records], int] | None) -> None:
         """Put records into the ring that come from an engine, which may have written memory itself.
@@ -97,12 +117,12 @@ class Intake:
             part = rows[start : start + ring.capacity]
             with ring.lock:
                 self._get_ready()
-                if not ring.make_room(len(part), time.monotonic() + patience_s, self._trip_stalled):
+                if not ring.make_room(len(part), patience_s, self._trip_stalled):
                     for cursor in ring.cursors:
                         if cursor.holds and ring.head + len(part) - cursor.taken > ring.capacity:
                             ring.let_go(cursor)
                             ring.hold(cursor)
-                    ring.make_room(len(part), time.monotonic())
+                    ring.make_room(len(part), 0.0)
                 if to_memory is not None:
                     to_memory(part)
                 if self._layers:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pyengine._core.names import Names
 from pyengine._core.order import Order
-from pyengine._core.record_arrays import order_array
+from pyengine._core.record_arrays import order_array, order_bytes
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import Records, Side
@@ -209,8 +209,8 @@ class CompositeOrderStore(Composite):
         return loaded
 
     def _accept_one(self, order: Order, patience_s: float | None = None) -> Accepted:
-        rows = order_array((order,), self._names, lent=self._lent, named=self._strict)
-        return self._intake.accept(rows, SAVE, self._to_memory, patience_s)
+        record = order_bytes(order, self._names, lent=self._lent, named=self._strict)
+        return self._intake.accept_one(record, SAVE, self._one_to_memory, order, patience_s)
 
     def _array(self, orders: Records | Iterable[Order]) -> Records:
         return order_array(orders, self._names, lent=self._lent, named=self._strict)

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pyengine._core.store_fork import hold, release
@@ -23,6 +24,8 @@ _feeds: weakref.WeakSet[Any] = weakref.WeakSet()
 _held: list[Any] = []
 _held_feeds: list[Any] = []
 _forking = threading.Lock()
+_ordering = threading.Lock()
+_goes_first: Callable[[], None] | None = None
 
 
 def watch(composite: Any) -> None:
@@ -41,9 +44,17 @@ def feed(feeding: Any) -> None:
 
 
 def go_first() -> None:
-    """Have what is left written before anything that was registered so far is ended at exit, such as a driver's thread."""
-    atexit.unregister(_at_exit)
-    atexit.register(_at_exit)
+    """Have what is left written before anything that was registered so far is ended at exit, such as a driver's thread.
+
+    The interpreter may be exiting by now: the call registered on import stays, in case the one that goes first is changed
+    under its hands.
+    """
+    global _goes_first
+    with _ordering:
+        before, _goes_first = _goes_first, partial(_at_exit)
+        atexit.register(_goes_first)
+        if before is not None:
+            atexit.unregister(before)
 
 
 def _before_fork() -> None:
@@ -76,10 +87,11 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    global _forking  # noqa: PLW0603  its owner's thread is this one, but a lock of the parent's stays suspect
+    global _forking, _ordering  # noqa: PLW0603  its owner's thread is this one, but a lock of the parent's stays suspect
     _after_fork(lambda composite: composite._start_anew(), in_child=True)
     _writers.clear()
     _forking = threading.Lock()
+    _ordering = threading.Lock()
 
 
 def _at_exit() -> None:

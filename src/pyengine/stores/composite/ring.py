@@ -55,6 +55,8 @@ class RecordRing:
         self.capacity = capacity
         self.head = 0
         self.last_remove = 0
+        self.ending = False
+        """Whether the ring was closed, now or for a moment from now."""
         self._ends_at = float("inf")
         self.cursors: list[Cursor] = []
         self._mask = capacity - 1
@@ -88,22 +90,23 @@ class RecordRing:
         Waits up to `timeout_s` for cursors that hold; returns None if there is still no room. O(n).
         """
         with self.lock:
-            if not self.make_room(len(rows), time.monotonic() + timeout_s):
+            if not self.make_room(len(rows), timeout_s):
                 return None
             return self.append(rows, op)
 
-    def make_room(self, count: int, deadline: float, when_full: Callable[[], object] | None = None) -> bool:
+    def make_room(self, count: int, timeout_s: float, when_full: Callable[[], object] | None = None) -> bool:
         """Wait until `count` records fit, and return whether they do. The caller has the lock, and keeps it.
 
         Parameters
         ----------
         count : int
             At most the capacity.
-        deadline : float
-            In terms of `time.monotonic`.
+        timeout_s : float
+            How long to wait.
         when_full : callable, optional
             Called whenever there is no room; it may let go of cursors.
         """
+        deadline = 0.0
         while self.head + count > self._limit:
             self._limit = min((cursor.taken for cursor in self.cursors if cursor.holds), default=self.head) + self.capacity
             if self.head + count <= self._limit:
@@ -111,6 +114,7 @@ class RecordRing:
             if when_full is not None:
                 when_full()
                 self._limit = min((cursor.taken for cursor in self.cursors if cursor.holds), default=self.head) + self.capacity
+            deadline = deadline or time.monotonic() + timeout_s
             left_s = deadline - time.monotonic()
             if self.head + count > self._limit and (left_s <= 0 or self.closing):
                 return False
@@ -120,13 +124,15 @@ class RecordRing:
 
     def append(self, rows: Records, op: int = SAVE) -> tuple[int, int]:
         """Copy contiguous records into free slots, which `make_room` has seen to. The caller has the lock. O(n)."""
-        count = len(rows)
+        # A copy through a memoryview keeps the GIL, which one through an array gives away: a busy writer would take it, and
+        # the caller would wait milliseconds for its return.
+        return self.append_bytes(rows.view(np.uint8).data, len(rows), op)
+
+    def append_bytes(self, raw: memoryview | bytes, count: int, op: int = SAVE) -> tuple[int, int]:
+        """Do that with the bytes of `count` records."""
         first, at = self.head + 1, self.head & self._mask
         if self._spills:
             self._note_lost(count)
-        # A copy through a memoryview keeps the GIL, which one through an array gives away: a busy writer would take it, and
-        # the caller would wait milliseconds for its return.
-        raw = rows.view(np.uint8).data
         ops = self._op_patterns[op]
         to_end = self.capacity - at
         if count <= to_end:
@@ -174,6 +180,7 @@ class RecordRing:
     def close(self, delay_s: float = 0.0) -> None:
         """Close at once or in a moment, and wake everybody up."""
         with self.lock:
+            self.ending = True
             self._ends_at = min(self._ends_at, time.monotonic() + delay_s)
             self._arrived.notify_all()
             self._progress.notify_all()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import overload
+from typing import Any, overload
 
 from pyengine._core.names import Names
-from pyengine._core.record_arrays import trade_array
+from pyengine._core.record_arrays import trade_array, trade_bytes
 from pyengine._core.trade import Trade
 from pyengine.errors import FieldError
 from pyengine.records import TRADE_DTYPE, Records
@@ -94,8 +94,8 @@ class CompositeTradeStore(Composite):
         return self._receipt(self._accept_batch(self._array(trades)), wait, timeout_s)
 
     def _accept_one(self, trade: Trade, patience_s: float | None = None) -> Accepted:
-        rows = trade_array((trade,), self._names, lent=self._lent, named=self._strict)
-        return self._intake.accept(rows, SAVE, self._to_memory, patience_s)
+        record = trade_bytes(trade, self._names, lent=self._lent, named=self._strict)
+        return self._intake.accept_one(record, SAVE, self._one_to_memory, trade, patience_s)
 
     def _array(self, trades: Records | Iterable[Trade]) -> Records:
         return trade_array(trades, self._names, lent=self._lent, named=self._strict)
@@ -107,6 +107,11 @@ class CompositeTradeStore(Composite):
         if self.memory_layer is None:
             self._newest = max(self._newest, int(rows["trade_id"].max(initial=0)))
         return super()._to_memory(rows)
+
+    def _one_to_memory(self, thing: Trade) -> Any:
+        if self.memory_layer is None:
+            self._newest = max(self._newest, thing.trade_id)
+        return super()._one_to_memory(thing)
 
     def accept_from_engine(self, rows: Records) -> None:
         """Take trades of the engine that this store is attached to; it has written a `memory_layer` by itself."""
