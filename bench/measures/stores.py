@@ -91,8 +91,8 @@ def alone(values: list[Any]) -> Prepare:
 def single_calls(count: int) -> dict[str, Prepare]:
     """Prepare the methods of both stores."""
     full = InMemoryOrderStore(capacity=2 * count)
-    shuffled = list(range(1, count + 1))
-    random.Random(1).shuffle(shuffled)
+    # The ids are made in the order in which they are asked for, as those of requests are.
+    shuffled = np.random.default_rng(1).permutation(np.arange(1, count + 1)).tolist()
     orders = orders_of(full, count)
     random.Random(2).shuffle(orders)
     full.save_batch(orders)

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport OrderRecord
 from pyengine._core.order_state cimport (
-    STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, apply_events, node_find, order_event_fault, order_state_reserve,
+    STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, apply_events, order_find, order_event_fault, order_state_reserve,
 )
 from pyengine._core.records cimport REJECTED, TRADE
 
@@ -14,16 +14,16 @@ cdef enum:
 
 
 cdef inline void touch(OrderStoreState* s, uint64_t order_id, uint32_t* touched, size_t* count) noexcept nogil:
-    """Note an order's node, once in each round."""
-    cdef uint32_t i = node_find(s, order_id)
-    if i != 0 and s.nodes[i].round != s.round:
-        s.nodes[i].round = s.round
+    """Note an order's place, once in each round."""
+    cdef uint32_t i = order_find(s, order_id)
+    if i != 0 and s.links[i].round != s.round:
+        s.links[i].round = s.round
         touched[count[0]] = i
         count[0] += 1
 
 
 cdef int apply_and_touch(OrderStoreState* s, const Event* events, size_t n, uint32_t* touched, size_t* count) noexcept nogil:
-    """Apply events of an array that another thread may be writing into, and note the nodes of their orders. O(n)."""
+    """Apply events of an array that another thread may be writing into, and note the places of their orders. O(n)."""
     cdef Event[COPIED] private
     cdef size_t done = 0, taken, i
     cdef int code = STORE_OK
@@ -67,8 +67,8 @@ cdef int order_store_changes(
         code = apply_and_touch(s, events, n, touched, &count)
     if code == STORE_OK:
         for i in range(count):
-            if s.nodes[touched[i]].order.status != 0:
-                block.rows[block.count] = s.nodes[touched[i]].order
+            if s.orders[touched[i]].status != 0:
+                block.rows[block.count] = s.orders[touched[i]]
                 block.count += 1
     pye_unlock(&s.lock)
     free(touched)

@@ -10,7 +10,7 @@ from pyengine._core.idtable cimport idtable_at, idtable_tag
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport order_is_open, order_record_fault
 from pyengine._core.order_state cimport (
-    STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, ListHead, OrderNode, head_find, node_find, order_event_fault, side_key, user_key,
+    STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, ListHead, OrderLinks, head_find, order_event_fault, order_find, side_key, user_key,
 )
 from pyengine._core.radix cimport SortItem, radix_sort
 from pyengine._core.records cimport ACCEPTED, BUY
@@ -59,8 +59,8 @@ cdef inline int block_take(OrderBlock* block, size_t count) noexcept nogil:
     return STORE_OK
 
 
-cdef inline void block_add(OrderBlock* block, const OrderNode* node) noexcept nogil:
-    block.rows[block.count] = node.order
+cdef inline void block_add(OrderBlock* block, const OrderRecord* order) noexcept nogil:
+    block.rows[block.count] = order[0]
     block.count += 1
 
 
@@ -68,9 +68,9 @@ cdef int copy_all(const OrderStoreState* s, OrderBlock* block) noexcept nogil:
     cdef uint32_t i
     if block_take(block, s.open_count + s.finished_count) != STORE_OK:
         return STORE_NO_MEMORY
-    for i in range(1, s.node_high):
-        if s.nodes[i].order.status != 0:
-            block_add(block, &s.nodes[i])
+    for i in range(1, s.high):
+        if s.orders[i].status != 0:
+            block_add(block, &s.orders[i])
     return STORE_OK
 
 
@@ -80,16 +80,16 @@ cdef int copy_user(const OrderStoreState* s, uint32_t user, OrderBlock* block) n
         return STORE_NO_MEMORY
     i = s.heads[h].first
     while i != 0:
-        block_add(block, &s.nodes[i])
-        i = s.nodes[i].user_next
+        block_add(block, &s.orders[i])
+        i = s.links[i].user_next
     return STORE_OK
 
 
 cdef inline void copy_side_list(const OrderStoreState* s, uint32_t h, OrderBlock* block) noexcept nogil:
     cdef uint32_t i = s.heads[h].first
     while i != 0:
-        block_add(block, &s.nodes[i])
-        i = s.nodes[i].next
+        block_add(block, &s.orders[i])
+        i = s.links[i].next
 
 
 cdef int copy_side(const OrderStoreState* s, int side, int64_t instrument, OrderBlock* block) noexcept nogil:
@@ -217,40 +217,42 @@ cdef const char* map_fault(const OrderStoreState* s, uint64_t live) noexcept nog
             continue
         used += 1
         i = idtable_at(&s.ids, entry)
-        if i == 0 or i >= s.node_high or s.nodes[i].order.status == 0:
-            return b"the table of ids points at a free node"
-        if tag != idtable_tag(s.nodes[i].order.order_id):
+        if i == 0 or i >= s.high or s.orders[i].status == 0:
+            return b"the table of ids points at a free place"
+        if tag != idtable_tag(s.orders[i].order_id):
             return b"a tag in the table of ids is not its order's"
-        if node_find(s, s.nodes[i].order.order_id) != i:
+        if order_find(s, s.orders[i].order_id) != i:
             return b"an order is not found under its id"
     if used != s.ids.used or used != live or used > s.ids.limit:
         return b"the size of the table of ids is not the number of orders"
     return NULL
 
 
-cdef const char* node_faults(const OrderStoreState* s, uint64_t* live, uint64_t* named) noexcept nogil:
+cdef const char* record_faults(const OrderStoreState* s, uint64_t* live, uint64_t* named) noexcept nogil:
     """Every record is sound and on the lists that its fields ask for."""
     cdef uint64_t open_orders = 0
     cdef uint32_t i
-    cdef const OrderNode* node
-    for i in range(1, s.node_high):
-        node = &s.nodes[i]
-        if node.order.status == 0:
+    cdef const OrderRecord* order
+    cdef const OrderLinks* links
+    for i in range(1, s.high):
+        order = &s.orders[i]
+        links = &s.links[i]
+        if order.status == 0:
             continue
         live[0] += 1
-        if order_record_fault(&node.order) != NULL:
-            return order_record_fault(&node.order)
-        if order_is_open(&node.order):
+        if order_record_fault(order) != NULL:
+            return order_record_fault(order)
+        if order_is_open(order):
             open_orders += 1
-            if node.side_list == 0 or s.heads[node.side_list].key != side_key(node.order.instrument, node.order.side):
+            if links.side_list == 0 or s.heads[links.side_list].key != side_key(order.instrument, order.side):
                 return b"an open order is not on its side's list"
-        elif node.side_list != 0:
+        elif links.side_list != 0:
             return b"a finished order is on a side's list"
-        if (node.user_list == 0) != (node.order.user == 0):
+        if (links.user_list == 0) != (order.user == 0):
             return b"an order is on no user's list, or an anonymous one is"
-        if node.user_list != 0:
+        if links.user_list != 0:
             named[0] += 1
-            if s.heads[node.user_list].key != user_key(node.order.user):
+            if s.heads[links.user_list].key != user_key(order.user):
                 return b"an order is on another user's list"
     if open_orders != s.open_count or live[0] != open_orders + s.finished_count:
         return b"the counts of open and finished orders are wrong"
@@ -263,12 +265,12 @@ cdef const char* list_fault(const OrderStoreState* s, uint32_t h, bint by_user) 
     cdef uint32_t i = head.first, before = 0, count = 0
     while i != 0 and count <= head.count:
         count += 1
-        if (s.nodes[i].user_list if by_user else s.nodes[i].side_list) != h:
-            return b"a node is on a list that is not its own"
-        if (s.nodes[i].user_prev if by_user else s.nodes[i].prev) != before:
+        if (s.links[i].user_list if by_user else s.links[i].side_list) != h:
+            return b"an order is on a list that is not its own"
+        if (s.links[i].user_prev if by_user else s.links[i].prev) != before:
             return b"a list is not linked backwards"
         before = i
-        i = s.nodes[i].user_next if by_user else s.nodes[i].next
+        i = s.links[i].user_next if by_user else s.links[i].next
     if count != head.count or before != head.last:
         return b"a list's count or end is wrong"
     return NULL
@@ -310,25 +312,25 @@ cdef const char* head_faults(const OrderStoreState* s, uint64_t named) noexcept 
 
 
 cdef const char* queue_fault(const OrderStoreState* s, uint64_t live) noexcept nogil:
-    """The finished queue holds the finished orders, the free list the nodes that hold none."""
+    """The finished queue holds the finished orders, the free list the places that hold none."""
     cdef uint32_t i = s.finished_first, before = 0
     cdef uint64_t count = 0
     while i != 0 and count <= s.finished_count:
         count += 1
-        if s.nodes[i].order.status == 0 or order_is_open(&s.nodes[i].order) or s.nodes[i].prev != before:
+        if s.orders[i].status == 0 or order_is_open(&s.orders[i]) or s.links[i].prev != before:
             return b"the finished queue is not linked, or holds an order that isn't finished"
         before = i
-        i = s.nodes[i].next
+        i = s.links[i].next
     if count != s.finished_count or before != s.finished_last or count > s.keep_finished:
         return b"the finished queue's count or end is wrong"
     count = live
-    i = s.node_free
-    while i != 0 and count < s.node_high:
+    i = s.first_free
+    while i != 0 and count < s.high:
         count += 1
-        if s.nodes[i].order.status != 0:
+        if s.orders[i].status != 0:
             return b"the free list holds an order"
-        i = s.nodes[i].next
-    if count != s.node_high - 1:
+        i = s.links[i].next
+    if count != s.high - 1:
         return b"the free list's length is wrong"
     return NULL
 
@@ -339,7 +341,7 @@ cdef const char* order_store_fault(OrderStoreState* s) noexcept nogil:
     cdef const char* fault = NULL
     pye_lock(&s.lock)
     if not s.closed:
-        fault = node_faults(s, &live, &named)
+        fault = record_faults(s, &live, &named)
         if fault == NULL:
             fault = map_fault(s, live)
         if fault == NULL:

@@ -1,9 +1,12 @@
 """All orders of a store in plain memory: records in a slab, found by id, and threaded on three kinds of lists.
 
-      ids ──► nodes[i]                         heads[h]: one list per user, one per instrument and side
-              ├ order       96 bytes           ├ first, last, count
+      ids ──► orders[i]  the record            heads[h]: one list per user, one per instrument and side
+              links[i]                         ├ first, last, count
               ├ user list   all of a user      └ active: side lists that aren't empty, per side
-              └ list        open: its side's, in order of entry · finished: the queue, oldest first · free: the free nodes
+              └ list        open: its side's, in order of entry · finished: the queue, oldest first · free: the free places
+
+Records and links lie apart, because a read touches nothing but the record, and who joins or leaves a list touches the links of
+its neighbours, not their records.
 
 Functions of `order_state` expect the caller to hold `lock`, those of `order_store` take it.
 """
@@ -25,11 +28,10 @@ cdef enum:
     NO_ENTRY = -1                  # of the table of ids
 
 
-ctypedef struct OrderNode:         # 128 bytes, two cache lines
-    OrderRecord order              # status 0: the node is free
-    uint32_t user_prev             # node, 0 at the end of the user's list
+ctypedef struct OrderLinks:        # 32 bytes
+    uint32_t user_prev             # place of an order, 0 at the end of the user's list
     uint32_t user_next
-    uint32_t prev                  # node, 0 at the end of the list the status puts it on
+    uint32_t prev                  # place, 0 at the end of the list the status puts it on
     uint32_t next
     uint32_t user_list             # head of the user's list; 0 for an anonymous order
     uint32_t side_list             # head of the side's list; 0 unless open
@@ -37,7 +39,7 @@ ctypedef struct OrderNode:         # 128 bytes, two cache lines
 
 ctypedef struct ListHead:          # 32 bytes
     uint64_t key                   # see `user_key` and `side_key`
-    uint32_t first                 # node
+    uint32_t first                 # place
     uint32_t last
     uint32_t count
     uint32_t prev                  # active side lists: head, 0 at the end
@@ -45,17 +47,18 @@ ctypedef struct ListHead:          # 32 bytes
     uint32_t unused
 
 ctypedef struct OrderStoreState:
-    OrderNode* nodes               # owned; [0] is never used, so that 0 means none
-    uint32_t node_capacity
-    uint32_t node_high             # nodes from here on were never used
-    uint32_t node_free             # first free node below node_high, linked by `next`
+    OrderRecord* orders            # owned; status 0: the place is free; [0] is never used, so that 0 means none
+    OrderLinks* links              # owned; as many
+    uint32_t capacity
+    uint32_t high                  # places from here on were never used
+    uint32_t first_free            # first free place below high, linked by `next`
     ListHead* heads                # owned; [0] is never used
     uint32_t head_capacity
     uint32_t head_high
-    IdTable ids                      # order id -> node
+    IdTable ids                      # order id -> place
     IdTable head_ids                 # key -> head
     uint32_t[2] active             # first side list that isn't empty: bids, asks
-    uint32_t finished_first        # node; oldest finished
+    uint32_t finished_first        # place; oldest finished
     uint32_t finished_last
     uint64_t finished_count
     uint64_t open_count
@@ -80,7 +83,7 @@ cdef inline uint64_t side_key(uint64_t instrument, int side) noexcept nogil:
     return <uint64_t>1 << 40 | instrument << 1 | <uint64_t>(side != BUY)
 
 
-cdef inline uint64_t node_entry(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
+cdef inline uint64_t order_entry(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
     """Return the entry of an order's id in the table, or NO_ENTRY. O(1) expected."""
     cdef uint32_t tag = idtable_tag(order_id), hits
     cdef uint64_t b = tag & s.ids.mask, entry
@@ -88,7 +91,7 @@ cdef inline uint64_t node_entry(const OrderStoreState* s, uint64_t order_id) noe
         hits = pye_match8(s.ids.buckets[b].tag, tag)
         while hits != 0:
             entry = b << 3 | pye_lowest_bit(hits)
-            if pye_likely(s.nodes[idtable_at(&s.ids, entry)].order.order_id == order_id):
+            if pye_likely(s.orders[idtable_at(&s.ids, entry)].order_id == order_id):
                 return entry
             hits &= hits - 1
         if pye_likely(s.ids.spill[b] == 0):
@@ -96,9 +99,9 @@ cdef inline uint64_t node_entry(const OrderStoreState* s, uint64_t order_id) noe
         b = (b + 1) & s.ids.mask
 
 
-cdef inline uint32_t node_find(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
-    """Return the node of an order, or 0. O(1) expected."""
-    cdef uint64_t entry = node_entry(s, order_id)
+cdef inline uint32_t order_find(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
+    """Return the place of an order, or 0. O(1) expected."""
+    cdef uint64_t entry = order_entry(s, order_id)
     return 0 if entry == <uint64_t>NO_ENTRY else idtable_at(&s.ids, entry)
 
 

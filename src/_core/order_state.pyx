@@ -4,7 +4,7 @@ Room for a change is made before the change (`order_state_reserve`), so nothing 
 """
 
 from libc.stdint cimport INT64_MAX, UINT32_MAX, uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from pyengine._core.idtable cimport idtable_delete, idtable_free, idtable_grow, idtable_init, idtable_put, idtable_tag
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport order_is_open, order_record_fault
@@ -15,7 +15,7 @@ from pyengine._core.records cimport (
 )
 
 cdef enum:
-    FIRST_NODES = 64
+    FIRST_PLACES = 64
     FIRST_HEADS = 16
     COPIED = 128                   # events of a caller's array in private memory at a time
     AHEAD = 8                      # events; the map's slot of a later order is fetched while earlier ones are applied
@@ -31,18 +31,19 @@ cdef inline uint64_t power_of_two(uint64_t least, uint64_t start) noexcept nogil
 
 cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_finished) noexcept nogil:
     """Set up an empty state with room for `orders`. O(1). STORE_NO_MEMORY leaves nothing behind."""
-    cdef uint64_t nodes = power_of_two(orders + 1, FIRST_NODES)
-    cdef uint64_t buckets = power_of_two(orders // 6 + 1, FIRST_NODES // 4)
+    cdef uint64_t places = power_of_two(orders + 1, FIRST_PLACES)
+    cdef uint64_t buckets = power_of_two(orders // 6 + 1, FIRST_PLACES // 4)
     memset(s, 0, sizeof(OrderStoreState))
-    if nodes > UINT32_MAX:
+    if places > UINT32_MAX:
         return STORE_NO_MEMORY
     s.keep_finished = keep_finished
-    s.node_capacity = <uint32_t>nodes
+    s.capacity = <uint32_t>places
     s.head_capacity = FIRST_HEADS
-    s.node_high = s.head_high = 1
-    s.nodes = <OrderNode*>pye_alloc(nodes * sizeof(OrderNode))
+    s.high = s.head_high = 1
+    s.orders = <OrderRecord*>pye_alloc(places * sizeof(OrderRecord))
+    s.links = <OrderLinks*>pye_alloc(places * sizeof(OrderLinks))
     s.heads = <ListHead*>pye_alloc(FIRST_HEADS * sizeof(ListHead))
-    if (s.nodes == NULL or s.heads == NULL or idtable_init(&s.ids, buckets) != 0
+    if (s.orders == NULL or s.links == NULL or s.heads == NULL or idtable_init(&s.ids, buckets) != 0
             or idtable_init(&s.head_ids, FIRST_HEADS // 4) != 0):
         order_state_free(s)
         return STORE_NO_MEMORY
@@ -51,11 +52,13 @@ cdef int order_state_init(OrderStoreState* s, uint64_t orders, uint64_t keep_fin
 
 cdef void order_state_free(OrderStoreState* s) noexcept nogil:
     """Give all memory back; nothing but another free is allowed afterwards."""
-    pye_free(s.nodes, s.node_capacity * sizeof(OrderNode))
+    pye_free(s.orders, s.capacity * sizeof(OrderRecord))
+    pye_free(s.links, s.capacity * sizeof(OrderLinks))
     pye_free(s.heads, s.head_capacity * sizeof(ListHead))
     idtable_free(&s.ids)
     idtable_free(&s.head_ids)
-    s.nodes = NULL
+    s.orders = NULL
+    s.links = NULL
     s.heads = NULL
     s.closed = True
 
@@ -79,6 +82,24 @@ cdef int order_state_clear(OrderStoreState* s) noexcept nogil:
     return STORE_OK
 
 
+cdef int grow_places(OrderStoreState* s, uint32_t capacity) noexcept nogil:
+    """Make room for more records and links: of both or, without memory, of neither."""
+    cdef OrderLinks* links = <OrderLinks*>pye_alloc(capacity * sizeof(OrderLinks))
+    cdef void* orders
+    if links == NULL:
+        return STORE_NO_MEMORY
+    orders = pye_grow(s.orders, s.capacity * sizeof(OrderRecord), capacity * sizeof(OrderRecord))
+    if orders == NULL:
+        pye_free(links, capacity * sizeof(OrderLinks))
+        return STORE_NO_MEMORY
+    memcpy(links, s.links, s.high * sizeof(OrderLinks))
+    pye_free(s.links, s.capacity * sizeof(OrderLinks))
+    s.orders = <OrderRecord*>orders
+    s.links = links
+    s.capacity = capacity
+    return STORE_OK
+
+
 cdef int order_state_reserve(OrderStoreState* s, uint64_t orders) noexcept nogil:
     """Make room for `orders` new orders, each of a new user on a new instrument. Amortised O(1) an order."""
     cdef uint64_t need = s.open_count + s.finished_count + orders + 1, capacity
@@ -86,13 +107,10 @@ cdef int order_state_reserve(OrderStoreState* s, uint64_t orders) noexcept nogil
     cdef void* block
     if need > UINT32_MAX or need_heads > UINT32_MAX:
         return STORE_NO_MEMORY
-    if need > s.node_capacity:
-        capacity = min(power_of_two(need, s.node_capacity), <uint64_t>UINT32_MAX)
-        block = pye_grow(s.nodes, s.node_capacity * sizeof(OrderNode), capacity * sizeof(OrderNode))
-        if block == NULL:
+    if need > s.capacity:
+        capacity = min(power_of_two(need, s.capacity), <uint64_t>UINT32_MAX)
+        if grow_places(s, <uint32_t>capacity) != STORE_OK:
             return STORE_NO_MEMORY
-        s.nodes = <OrderNode*>block
-        s.node_capacity = <uint32_t>capacity
     if need_heads > s.head_capacity:
         capacity = min(power_of_two(need_heads, s.head_capacity), <uint64_t>UINT32_MAX)
         block = pye_grow(s.heads, s.head_capacity * sizeof(ListHead), capacity * sizeof(ListHead))
@@ -111,7 +129,7 @@ cdef int order_state_reserve(OrderStoreState* s, uint64_t orders) noexcept nogil
 
 cdef inline int make_room(OrderStoreState* s) noexcept nogil:
     """Reserve one order, at the cost of four comparisons while there is room."""
-    if pye_likely(s.open_count + s.finished_count + 2 <= s.node_capacity and s.ids.used < s.ids.limit
+    if pye_likely(s.open_count + s.finished_count + 2 <= s.capacity and s.ids.used < s.ids.limit
                   and s.head_high + 2 <= s.head_capacity and s.head_ids.used + 2 <= s.head_ids.limit):
         return STORE_OK
     return order_state_reserve(s, 1)
@@ -132,16 +150,16 @@ cdef inline uint32_t head_make(OrderStoreState* s, uint64_t key) noexcept nogil:
 
 
 cdef inline void user_link(OrderStoreState* s, uint32_t i) noexcept nogil:
-    cdef OrderNode* node = &s.nodes[i]
+    cdef OrderLinks* links = &s.links[i]
     cdef ListHead* head
-    node.user_list = 0
-    if node.order.user == 0:
+    links.user_list = 0
+    if s.orders[i].user == 0:
         return
-    node.user_list = head_make(s, user_key(node.order.user))
-    head = &s.heads[node.user_list]
-    node.user_prev = head.last
-    node.user_next = 0
-    s.nodes[head.last].user_next = i     # of the unused node 0, when the list was empty
+    links.user_list = head_make(s, user_key(s.orders[i].user))
+    head = &s.heads[links.user_list]
+    links.user_prev = head.last
+    links.user_next = 0
+    s.links[head.last].user_next = i     # of the unused place 0, when the list was empty
     if head.last == 0:
         head.first = i
     head.last = i
@@ -149,20 +167,20 @@ cdef inline void user_link(OrderStoreState* s, uint32_t i) noexcept nogil:
 
 
 cdef inline void user_unlink(OrderStoreState* s, uint32_t i) noexcept nogil:
-    cdef OrderNode* node = &s.nodes[i]
-    cdef ListHead* head = &s.heads[node.user_list]
-    if node.user_list == 0:
+    cdef OrderLinks* links = &s.links[i]
+    cdef ListHead* head = &s.heads[links.user_list]
+    if links.user_list == 0:
         return
-    if node.user_prev != 0:
-        s.nodes[node.user_prev].user_next = node.user_next
+    if links.user_prev != 0:
+        s.links[links.user_prev].user_next = links.user_next
     else:
-        head.first = node.user_next
-    if node.user_next != 0:
-        s.nodes[node.user_next].user_prev = node.user_prev
+        head.first = links.user_next
+    if links.user_next != 0:
+        s.links[links.user_next].user_prev = links.user_prev
     else:
-        head.last = node.user_prev
+        head.last = links.user_prev
     head.count -= 1
-    node.user_list = 0
+    links.user_list = 0
 
 
 cdef inline void activate(OrderStoreState* s, uint32_t h) noexcept nogil:
@@ -185,81 +203,81 @@ cdef inline void deactivate(OrderStoreState* s, uint32_t h) noexcept nogil:
 
 
 cdef inline void chain_push(OrderStoreState* s, uint32_t* first, uint32_t* last, uint32_t i) noexcept nogil:
-    """Put a node at the end of a list that runs through `prev` and `next`."""
-    s.nodes[i].prev = last[0]
-    s.nodes[i].next = 0
+    """Put an order at the end of a list that runs through `prev` and `next`."""
+    s.links[i].prev = last[0]
+    s.links[i].next = 0
     if last[0] != 0:
-        s.nodes[last[0]].next = i
+        s.links[last[0]].next = i
     else:
         first[0] = i
     last[0] = i
 
 
 cdef inline void chain_pull(OrderStoreState* s, uint32_t* first, uint32_t* last, uint32_t i) noexcept nogil:
-    cdef OrderNode* node = &s.nodes[i]
-    if node.prev != 0:
-        s.nodes[node.prev].next = node.next
+    cdef OrderLinks* links = &s.links[i]
+    if links.prev != 0:
+        s.links[links.prev].next = links.next
     else:
-        first[0] = node.next
-    if node.next != 0:
-        s.nodes[node.next].prev = node.prev
+        first[0] = links.next
+    if links.next != 0:
+        s.links[links.next].prev = links.prev
     else:
-        last[0] = node.prev
+        last[0] = links.prev
 
 
 cdef inline void status_link(OrderStoreState* s, uint32_t i) noexcept nogil:
-    """Put a node at the end of its side's list if it is open, else of the finished queue."""
-    cdef OrderNode* node = &s.nodes[i]
+    """Put an order at the end of its side's list if it is open, else of the finished queue."""
+    cdef OrderLinks* links = &s.links[i]
     cdef ListHead* head
-    if order_is_open(&node.order):
-        node.side_list = head_make(s, side_key(node.order.instrument, node.order.side))
-        head = &s.heads[node.side_list]
+    if order_is_open(&s.orders[i]):
+        links.side_list = head_make(s, side_key(s.orders[i].instrument, s.orders[i].side))
+        head = &s.heads[links.side_list]
         if head.count == 0:
-            activate(s, node.side_list)
+            activate(s, links.side_list)
         chain_push(s, &head.first, &head.last, i)
         head.count += 1
         s.open_count += 1
     else:
-        node.side_list = 0
+        links.side_list = 0
         chain_push(s, &s.finished_first, &s.finished_last, i)
         s.finished_count += 1
 
 
 cdef inline void status_unlink(OrderStoreState* s, uint32_t i) noexcept nogil:
-    cdef OrderNode* node = &s.nodes[i]
+    cdef OrderLinks* links = &s.links[i]
     cdef ListHead* head
-    if node.side_list != 0:
-        head = &s.heads[node.side_list]
+    if links.side_list != 0:
+        head = &s.heads[links.side_list]
         chain_pull(s, &head.first, &head.last, i)
         head.count -= 1
         if head.count == 0:
-            deactivate(s, node.side_list)
-        node.side_list = 0
+            deactivate(s, links.side_list)
+        links.side_list = 0
         s.open_count -= 1
     else:
         chain_pull(s, &s.finished_first, &s.finished_last, i)
         s.finished_count -= 1
 
 
-# Nodes
+# Places
 
-cdef inline void node_insert(OrderStoreState* s, const OrderRecord* record) noexcept nogil:
+cdef inline void order_insert(OrderStoreState* s, const OrderRecord* record) noexcept nogil:
     """Add an order whose id is new. Needs reserved room. O(1)."""
-    cdef uint32_t i = s.node_free
+    cdef uint32_t i = s.first_free
     if i != 0:
-        s.node_free = s.nodes[i].next
+        s.first_free = s.links[i].next
     else:
-        i = s.node_high
-        s.node_high += 1
-    s.nodes[i].order = record[0]
+        i = s.high
+        s.high += 1
+    s.orders[i] = record[0]
     idtable_put(&s.ids, idtable_tag(record.order_id), i)
     user_link(s, i)
     status_link(s, i)
 
 
-cdef inline void node_replace(OrderStoreState* s, uint32_t i, const OrderRecord* record) noexcept nogil:
+cdef inline void order_replace(OrderStoreState* s, uint32_t i, const OrderRecord* record) noexcept nogil:
     """Overwrite an order. Needs reserved room. O(1)."""
-    cdef OrderRecord* old = &s.nodes[i].order
+    cdef OrderRecord* old = &s.orders[i]
     cdef bint new_user = old.user != record.user
     cdef bint stays = order_is_open(old) == order_is_open(record)
     if stays and order_is_open(old):
@@ -275,19 +293,19 @@ cdef inline void node_replace(OrderStoreState* s, uint32_t i, const OrderRecord*
         status_link(s, i)
 
 
-cdef void node_remove(OrderStoreState* s, uint32_t i) noexcept nogil:
+cdef void order_remove(OrderStoreState* s, uint32_t i) noexcept nogil:
     """Forget an order. O(1) expected."""
-    idtable_delete(&s.ids, node_entry(s, s.nodes[i].order.order_id))
+    idtable_delete(&s.ids, order_entry(s, s.orders[i].order_id))
     user_unlink(s, i)
     status_unlink(s, i)
-    s.nodes[i].order.status = 0
-    s.nodes[i].next = s.node_free
-    s.node_free = i
+    s.orders[i].status = 0
+    s.links[i].next = s.first_free
+    s.first_free = i
 
 
 cdef inline void cut_queue(OrderStoreState* s) noexcept nogil:
     while pye_unlikely(s.finished_count > s.keep_finished):
-        node_remove(s, s.finished_first)
+        order_remove(s, s.finished_first)
         s.cut += 1
 
 
@@ -298,12 +316,12 @@ cdef int order_state_get(OrderStoreState* s, uint64_t order_id, OrderRecord* fou
     cdef uint32_t i
     if s.closed:
         return STORE_CLOSED
-    i = node_find(s, order_id)
+    i = order_find(s, order_id)
     if i == 0:
         s.misses += 1
         return STORE_UNKNOWN
     s.hits += 1
-    found[0] = s.nodes[i].order
+    found[0] = s.orders[i]
     return STORE_OK
 
 
@@ -312,17 +330,17 @@ cdef int order_state_put(OrderStoreState* s, const OrderRecord* record, bint mus
     cdef uint32_t i
     if s.closed:
         return STORE_CLOSED
-    i = node_find(s, record.order_id)
+    i = order_find(s, record.order_id)
     if i == 0 and must_exist:
         return STORE_UNKNOWN
-    if i != 0 and record.version < s.nodes[i].order.version:
+    if i != 0 and record.version < s.orders[i].version:
         return STORE_STALE
     if make_room(s) != STORE_OK:
         return STORE_NO_MEMORY
     if i == 0:
-        node_insert(s, record)
+        order_insert(s, record)
     else:
-        node_replace(s, i, record)
+        order_replace(s, i, record)
     s.written += 1
     cut_queue(s)
     return STORE_OK
@@ -349,18 +367,18 @@ cdef int order_state_remove(OrderStoreState* s, uint64_t order_id) noexcept nogi
     cdef uint32_t i
     if s.closed:
         return STORE_CLOSED
-    i = node_find(s, order_id)
+    i = order_find(s, order_id)
     if i == 0:
         return STORE_UNKNOWN
-    node_remove(s, i)
+    order_remove(s, i)
     return STORE_OK
 
 
 cdef uint64_t order_state_cut(OrderStoreState* s, uint64_t keep, bint by_age, int64_t older_than_ns) noexcept nogil:
     """Forget the oldest finished orders, down to `keep`, or while they are old enough; return how many. O(that)."""
     cdef uint64_t before = s.finished_count
-    while s.finished_count > keep and (not by_age or s.nodes[s.finished_first].order.updated_ns < older_than_ns):
-        node_remove(s, s.finished_first)
+    while s.finished_count > keep and (not by_age or s.orders[s.finished_first].updated_ns < older_than_ns):
+        order_remove(s, s.finished_first)
     s.cut += before - s.finished_count
     return before - s.finished_count
 
@@ -387,9 +405,9 @@ cdef const char* order_event_fault(const Event* e) noexcept nogil:
 
 
 cdef int apply_accepted(OrderStoreState* s, const Event* e) noexcept nogil:
-    cdef uint32_t i = node_find(s, e.order_id)
+    cdef uint32_t i = order_find(s, e.order_id)
     cdef OrderRecord record
-    if i != 0 and e.seq <= s.nodes[i].order.version:
+    if i != 0 and e.seq <= s.orders[i].version:
         return STORE_OK
     if make_room(s) != STORE_OK:
         return STORE_NO_MEMORY
@@ -408,17 +426,17 @@ cdef int apply_accepted(OrderStoreState* s, const Event* e) noexcept nogil:
     record.flags = <uint8_t>(e.detail >> 48)
     record.stp = <uint8_t>(e.detail >> 56)
     if i == 0:
-        node_insert(s, &record)
+        order_insert(s, &record)
     else:
-        s.unmatched += order_is_open(&s.nodes[i].order)
-        node_replace(s, i, &record)
+        s.unmatched += order_is_open(&s.orders[i])
+        order_replace(s, i, &record)
     return STORE_OK
 
 
 cdef inline uint32_t open_order(OrderStoreState* s, uint64_t order_id, const Event* e) noexcept nogil:
     """Return the open order that an event changes, stamped with it; 0 if there is nothing to change."""
-    cdef uint32_t i = node_find(s, order_id)
-    cdef OrderRecord* order = &s.nodes[i].order
+    cdef uint32_t i = order_find(s, order_id)
+    cdef OrderRecord* order = &s.orders[i]
     if i != 0 and e.seq <= order.version:
         return 0
     if i == 0 or not order_is_open(order):
@@ -431,14 +449,14 @@ cdef inline uint32_t open_order(OrderStoreState* s, uint64_t order_id, const Eve
 
 cdef inline void finish(OrderStoreState* s, uint32_t i, uint8_t status) noexcept nogil:
     status_unlink(s, i)
-    s.nodes[i].order.status = status
+    s.orders[i].status = status
     status_link(s, i)
     cut_queue(s)
 
 
 cdef inline void apply_fill(OrderStoreState* s, const Event* e, uint64_t order_id) noexcept nogil:
     cdef uint32_t i = open_order(s, order_id, e)
-    cdef OrderRecord* order = &s.nodes[i].order
+    cdef OrderRecord* order = &s.orders[i]
     if i == 0:
         return
     s.unmatched += e.qty_lots > order.remaining_lots
@@ -451,7 +469,7 @@ cdef inline void apply_fill(OrderStoreState* s, const Event* e, uint64_t order_i
 
 cdef inline void apply_cancelled(OrderStoreState* s, const Event* e) noexcept nogil:
     cdef uint32_t i = open_order(s, e.order_id, e)
-    cdef OrderRecord* order = &s.nodes[i].order
+    cdef OrderRecord* order = &s.orders[i]
     if i == 0:
         return
     s.unmatched += e.qty_lots != order.remaining_lots - e.value
@@ -464,7 +482,7 @@ cdef inline void apply_cancelled(OrderStoreState* s, const Event* e) noexcept no
 
 cdef inline void apply_replaced(OrderStoreState* s, const Event* e) noexcept nogil:
     cdef uint32_t i = open_order(s, e.order_id, e)
-    cdef OrderRecord* order = &s.nodes[i].order
+    cdef OrderRecord* order = &s.orders[i]
     if i == 0:
         return
     s.unmatched += e.value != order.remaining_lots
