@@ -5,10 +5,12 @@ Room for a change is made before the change (`order_state_reserve`), so nothing 
 
 from libc.stdint cimport INT64_MAX, UINT32_MAX, uint8_t
 from libc.string cimport memcpy, memset
-from pyengine._core.idtable cimport idtable_delete, idtable_free, idtable_grow, idtable_init, idtable_put, idtable_tag
+from pyengine._core.idtable cimport Bucket, idtable_delete, idtable_free, idtable_grow, idtable_init, idtable_put, idtable_tag
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport order_is_open, order_record_fault
-from pyengine._core.port cimport pye_alloc, pye_free, pye_grow, pye_likely, pye_prefetch_write, pye_unlikely
+from pyengine._core.port cimport (
+    pye_alloc, pye_free, pye_grow, pye_likely, pye_lowest_bit, pye_match8, pye_prefetch_write, pye_unlikely,
+)
 from pyengine._core.records cimport (
     ACCEPTED, CANCELLED, DONE_CANCELLED, FILLED, GTD, KEPT_PLACE, LIMIT, MARKET, PARTIALLY_FILLED, REJECTED, REPLACED, RESTING,
     SELL, STOP, STOP_LIMIT, STP_DECREMENT, TRADE,
@@ -18,7 +20,8 @@ cdef enum:
     FIRST_PLACES = 64
     FIRST_HEADS = 16
     COPIED = 128                   # events of a caller's array in private memory at a time
-    AHEAD = 8                      # events; the map's slot of a later order is fetched while earlier ones are applied
+    AHEAD = 16                     # events; the bucket of a later order's id is fetched while earlier ones are applied
+    NEAR = 8                       # events; what the bucket leads to is fetched
 
 
 # Memory
@@ -261,16 +264,20 @@ cdef inline void status_unlink(OrderStoreState* s, uint32_t i) noexcept nogil:
 
 # Places
 
-cdef inline void order_insert(OrderStoreState* s, const OrderRecord* record) noexcept nogil:
-    """Add an order whose id is new. Needs reserved room. O(1)."""
+cdef inline uint32_t place_take(OrderStoreState* s) noexcept nogil:
+    """Take a free place. Needs reserved room. O(1)."""
     cdef uint32_t i = s.first_free
     if i != 0:
         s.first_free = s.links[i].next
     else:
         i = s.high
         s.high += 1
-    s.orders[i] = record[0]
-    idtable_put(&s.ids, idtable_tag(record.order_id), i)
+    return i
+
+
+cdef inline void place_link(OrderStoreState* s, uint32_t i) noexcept nogil:
+    """Have the order that was put into a place be found. Its id must be new. O(1) expected."""
+    idtable_put(&s.ids, idtable_tag(s.orders[i].order_id), i)
     user_link(s, i)
     status_link(s, i)
 
@@ -304,9 +311,16 @@ cdef void order_remove(OrderStoreState* s, uint32_t i) noexcept nogil:
 
 
 cdef inline void cut_queue(OrderStoreState* s) noexcept nogil:
+    cdef uint32_t i
     while pye_unlikely(s.finished_count > s.keep_finished):
         order_remove(s, s.finished_first)
         s.cut += 1
+        # The next two to go haven't been looked at for long. The first of them was fetched by the cut before.
+        i = s.finished_first
+        pye_prefetch_write(&s.ids.buckets[idtable_tag(s.orders[i].order_id) & s.ids.mask])
+        i = s.links[i].next
+        pye_prefetch_write(&s.orders[i])
+        pye_prefetch_write(&s.links[i])
 
 
 # What the store offers
@@ -338,7 +352,9 @@ cdef int order_state_put(OrderStoreState* s, const OrderRecord* record, bint mus
     if make_room(s) != STORE_OK:
         return STORE_NO_MEMORY
     if i == 0:
-        order_insert(s, record)
+        i = place_take(s)
+        s.orders[i] = record[0]
+        place_link(s, i)
     else:
         order_replace(s, i, record)
     s.written += 1
@@ -404,19 +420,15 @@ cdef const char* order_event_fault(const Event* e) noexcept nogil:
     return NULL
 
 
-cdef int apply_accepted(OrderStoreState* s, const Event* e) noexcept nogil:
-    cdef uint32_t i = order_find(s, e.order_id)
-    cdef OrderRecord record
-    if i != 0 and e.seq <= s.orders[i].version:
-        return STORE_OK
-    if make_room(s) != STORE_OK:
-        return STORE_NO_MEMORY
-    memset(&record, 0, sizeof(OrderRecord))
+cdef inline void make_accepted(OrderRecord* record, const Event* e) noexcept nogil:
+    """Write the record of a new order, where it is to be: copying one that was just made would wait for its stores."""
     record.order_id = e.order_id
     record.price_ticks = e.price_ticks
     record.qty_lots = record.remaining_lots = e.qty_lots
     record.created_ns = record.updated_ns = e.ts_ns
     record.version = record.entered = e.seq
+    record.client_id = 0
+    record.aux = 0
     record.instrument = e.instrument
     record.user = <uint32_t>e.detail
     record.side = e.side
@@ -425,10 +437,23 @@ cdef int apply_accepted(OrderStoreState* s, const Event* e) noexcept nogil:
     record.status = RESTING
     record.flags = <uint8_t>(e.detail >> 48)
     record.stp = <uint8_t>(e.detail >> 56)
-    if i == 0:
-        order_insert(s, &record)
+    record.reserved = 0
+
+
+cdef inline int apply_accepted(OrderStoreState* s, const Event* e) noexcept nogil:
+    cdef uint32_t i = order_find(s, e.order_id)
+    cdef OrderRecord record
+    if pye_unlikely(i != 0 and e.seq <= s.orders[i].version):
+        return STORE_OK
+    if make_room(s) != STORE_OK:
+        return STORE_NO_MEMORY
+    if pye_likely(i == 0):
+        i = place_take(s)
+        make_accepted(&s.orders[i], e)
+        place_link(s, i)
     else:
         s.unmatched += order_is_open(&s.orders[i])
+        make_accepted(&record, e)
         order_replace(s, i, &record)
     return STORE_OK
 
@@ -506,13 +531,38 @@ cdef inline int apply_event(OrderStoreState* s, const Event* e) noexcept nogil:
     return STORE_OK
 
 
+cdef inline void fetch_bucket(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
+    pye_prefetch_write(&s.ids.buckets[idtable_tag(order_id) & s.ids.mask])
+
+
+cdef inline void fetch_order(const OrderStoreState* s, uint64_t order_id) noexcept nogil:
+    """Fetch the order that an id most likely stands for, if any: without branches, which nothing could predict."""
+    cdef uint32_t tag = idtable_tag(order_id), i
+    cdef const Bucket* bucket = &s.ids.buckets[tag & s.ids.mask]
+    i = bucket.index[pye_lowest_bit(pye_match8(bucket.tag, tag) | 0x80)]
+    pye_prefetch_write(&s.orders[i])
+    pye_prefetch_write(&s.orders[i].version)
+    pye_prefetch_write(&s.links[i])
+
+
+cdef inline void fetch_ahead(const OrderStoreState* s, const Event* events, size_t n) noexcept nogil:
+    """Fetch what events after the first will ask for, of `n`."""
+    if NEAR < n:
+        fetch_order(s, events[NEAR].order_id)
+        if events[NEAR].kind == TRADE:
+            fetch_order(s, events[NEAR].detail)
+    if AHEAD < n:
+        fetch_bucket(s, events[AHEAD].order_id)
+        if events[AHEAD].kind == TRADE:
+            fetch_bucket(s, events[AHEAD].detail)
+
+
 cdef int apply_events(OrderStoreState* s, const Event* events, size_t n) noexcept nogil:
     cdef int code = STORE_OK
     cdef size_t i
     s.applied += n
     for i in range(n):
-        if i + AHEAD < n:
-            pye_prefetch_write(&s.ids.buckets[idtable_tag(events[i + AHEAD].order_id) & s.ids.mask])
+        fetch_ahead(s, &events[i], n - i)
         code = apply_event(s, &events[i])
         if pye_unlikely(code != STORE_OK):
             break
