@@ -5,11 +5,14 @@ from __future__ import annotations
 import lzma
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pyengine import samples
 from pyengine.cli.commands import commands as pyengine_commands
@@ -137,6 +140,36 @@ def test_a_process_exits_as_it_should(different: Path) -> None:
     version = code("--version")
     assert version[0] == 0
     assert version[1].startswith("pyengine, version ")
+
+
+def brought_by(name: str, *extras: str) -> set[str]:
+    """Name all distributions that installing one installs, itself included."""
+    found, left = set(), [Requirement(f"{name}[{','.join(extras)}]")]
+    while left:
+        wanted = left.pop()
+        key = f"{canonicalize_name(wanted.name)} {sorted(wanted.extras)}"
+        if key in found:
+            continue
+        found.add(key)
+        for line in metadata.requires(wanted.name) or ():
+            needed = Requirement(line)
+            if any(needed.marker is None or needed.marker.evaluate({"extra": extra}) for extra in (wanted.extras or {""})):
+                left.append(needed)
+    return {key.split()[0] for key in found}
+
+
+def test_the_extra_cli_brings_all_that_the_command_line_needs() -> None:
+    there = brought_by("pyengine", "cli")
+    absent = [
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not there.intersection(canonicalize_name(owner) for owner in owners) and module.isidentifier()
+    ]
+    assert "pyarrow" in absent
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent}, None)); from pyengine.cli import main; main()"
+    for arguments in (["replay", "--sample", "--verify", "--quiet"], ["config"], ["check"], ["migrate", "--help"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_missing_extra_is_named() -> None:
