@@ -51,6 +51,27 @@ class SnapshotError(PyengineError, ValueError):
     """Bytes that are no snapshot, or a damaged one; no engine was made of them."""
 
 
+class RecoveryError(PyengineError, ValueError):
+    """An event can't follow the state that it was to be applied to.
+
+    Attributes
+    ----------
+    seq : int
+        Its sequence number.
+    expected : str
+        What would have been accepted.
+    """
+
+    def __init__(self, seq: int, expected: str) -> None:
+        self.seq = seq
+        self.expected = expected
+        super().__init__(f"event {seq} must {expected}, did not")
+
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        """Pickle by the two parts, as the message is made from them."""
+        return type(self), (self.seq, self.expected)
+
+
 class RingFullError(PyengineError, TimeoutError):
     """A required consumer of the event ring didn't make room in time; the command was not run."""
 
