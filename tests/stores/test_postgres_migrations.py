@@ -71,13 +71,19 @@ def test_an_empty_database_gets_the_tables_and_indexes(postgres_database: str) -
         "idx_orders_user ON public.orders",
         "idx_orders_symbol ON",
         "idx_orders_side ON",
-        'idx_trades_timestamp ON public.trades USING btree ("timestamp" DESC)',
+        'idx_trades_timestamp ON public.trades USING btree ("timestamp")',
     ):
         assert index in indexes
     before = described(postgres_database)
     with PostgresPool(postgres_database) as pool:
         assert pool.migrate() == ()
     assert described(postgres_database) == before
+
+
+def test_the_newest_trades_by_time_are_read_off_the_index(postgres_database: str) -> None:
+    PostgresPool(postgres_database).close()
+    plan = run_sql(postgres_database, "EXPLAIN (COSTS OFF) SELECT * FROM trades ORDER BY timestamp DESC LIMIT 100")
+    assert "Index Scan Backward using idx_trades_timestamp" in plan[1][0]
 
 
 def test_the_first_version_is_the_documented_one(postgres_database: str) -> None:
