@@ -29,6 +29,7 @@ from pyengine.stores.interfaces import Flushed, OrderStore, StoreStats, TradeSto
 
 _MOST = 8192
 _MANY = 2048
+_MOST_NAPS = 20
 _SHORTEST_NAP_S = 0.5e-3
 _LONGEST_NAP_S = 2e-3
 _log = logging.getLogger("pyengine.stores.feed")
@@ -85,12 +86,14 @@ class EngineFeed:
             if not len(events):
                 return 0
             # In a forked child, what happened before the fork is the parent's to write.
-            new = events if self._fed >= self._skip_to else events[events["seq"] >= self._skip_to]
+            inherited = max(0, min(self._skip_to - self._fed, len(events)))
+            new = events[inherited:]
             self._counts["events"] += len(events)
             if self._orders is not None:
-                orders = self._tracker.apply_changes(events)
+                self._tracker.apply_changes(events[:inherited])
+                orders = self._tracker.apply_changes(new)
                 self._tracker.remove_finished(keep=0)
-                self._give(self._orders, orders if len(new) == len(events) else orders[:0], "orders")
+                self._give(self._orders, orders, "orders")
             if self._trades is not None:
                 self._give(self._trades, new[new["kind"] == Kind.TRADE].view(TRADE_DTYPE), "trades")
             self._fed = self._consumer.position
@@ -112,6 +115,16 @@ class EngineFeed:
         return lambda: self._fed >= target or self._closed
 
     # --- life ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def lag(self) -> int:
+        """Number of events that have yet to be turned into records."""
+        return self._consumer.lag
+
+    @property
+    def enough(self) -> int:
+        """Lag at which it is time to begin, lest the engine has to wait."""
+        return 3 * self._consumer.engine.ring_capacity // 4
 
     @property
     def closed(self) -> bool:
@@ -170,19 +183,25 @@ class EngineFeed:
 
 def _run(feed_of: weakref.ref[EngineFeed]) -> None:
     """Feed until the feed is closed, or gone with its engine."""
-    nap_s = _SHORTEST_NAP_S
+    nap_s, lag, naps, hurried = _SHORTEST_NAP_S, 0, 0, False
     while True:
         feed = feed_of()
         if feed is None or feed.closed:
             return
-        events = feed.step()
-        if events > _MANY:
-            continue
-        # A few events at a time would cost as much as many, and take cache lines away from the engine that writes them.
-        nap_s = _SHORTEST_NAP_S if events else min(2 * nap_s, _LONGEST_NAP_S)
+        before, lag = lag, feed.lag
+        if lag > before and lag < feed.enough and naps < _MOST_NAPS and not hurried:
+            # The engine is at work and there is room: it needs the processor, its caches and memory more than we do.
+            nap_s = _SHORTEST_NAP_S
+            naps += 1
+        else:
+            nap_s = _SHORTEST_NAP_S if lag else min(2 * nap_s, _LONGEST_NAP_S)
+            naps = 0
+            while feed.step() > _MANY:
+                pass
+            lag = feed.lag
         wake = feed.wake
         del feed
-        wake.wait(nap_s)
+        hurried = wake.wait(nap_s)
         wake.clear()
 
 
