@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import signal
 import subprocess
@@ -85,6 +86,22 @@ def test_an_interrupted_wait_cancels_the_call() -> None:
     with pytest.raises(KeyboardInterrupt):
         io_thread().run(endless.run())
     assert endless.cancelled.wait(5)
+
+
+def test_an_interrupt_that_wakes_nobody_is_noticed_soon() -> None:
+    cancelled = threading.Event()
+
+    async def long() -> None:
+        try:
+            _thread.interrupt_main()  # as a signal does that comes just before the wait
+            await asyncio.sleep(8)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    with pytest.raises(KeyboardInterrupt):
+        io_thread().run(long())
+    assert cancelled.wait(5)
 
 
 def test_waiting_on_the_thread_itself_is_refused() -> None:

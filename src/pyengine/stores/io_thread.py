@@ -10,6 +10,7 @@ import atexit
 import os
 import selectors
 import threading
+import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar, cast
@@ -17,6 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 T = TypeVar("T")
 
 _STOP_S = 2.0
+_NAP_S = 1.0
 
 
 class _Call(Generic[T]):
@@ -99,7 +101,7 @@ class IoThread:
         call = _Call(coroutine)
         try:
             self._loop.call_soon_threadsafe(call.start)
-            finished = call.finished.acquire(timeout=-1 if timeout_s is None else timeout_s)
+            finished = _wait(call.finished, timeout_s)
         except BaseException:
             # Interrupted while waiting, or the loop is gone.
             self._give_up(call)
@@ -153,6 +155,19 @@ class IoThread:
             self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
             self._loop.close()
+
+
+def _wait(finished: threading.Lock, timeout_s: float | None) -> bool:
+    """Wait for a call's end, awake now and then: a signal that comes just before the thread falls asleep wakes nobody."""
+    if timeout_s is None:
+        while not finished.acquire(timeout=_NAP_S):
+            pass
+        return True
+    deadline = time.monotonic() + timeout_s
+    while (left_s := deadline - time.monotonic()) > _NAP_S:
+        if finished.acquire(timeout=_NAP_S):
+            return True
+    return finished.acquire(timeout=max(0.0, left_s))
 
 
 _making = threading.Lock()
