@@ -102,8 +102,8 @@ def figures_of(engines: dict[str, Attached]) -> list[Figure]:
     }
     figures = [rate(f"arrays, {words[name]}", one.laps, COMMANDS) for name, one in engines.items()]
     ratios = [ratio(f"{words[name]} : bare, speed", engines["bare"].laps, engines[name].laps) for name in list(engines)[1:]]
-    # Stores in memory are there to tell what of it is theirs.
-    ratios[1:] = [replace(one, target="attached") for one in ratios[1:]]
+    # The composite of four layers is the one of trades. Stores in memory, and orders, are there to tell what is whose.
+    ratios[1] = replace(ratios[1], target="attached")
     return figures + ratios
 
 

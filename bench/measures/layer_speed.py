@@ -25,10 +25,11 @@ from bench.sizes import Sizes
 from bench.stacks import FOUR_LAYERS, Maker, Stack
 from bench.timing import Lap, Prepare, cost, in_turns, progress, rate
 from pyengine.stores import Names
+from pyengine.stores.postgres import PostgresTradeStore
 
 ARRAY: Final = 1_000
 BATCH: Final = 5_000
-"""What the writer of a composite's layer hands over at once when there is enough."""
+"""What the writer of a composite's layer hands over at once when there is enough, unless the store wants more."""
 
 ARRAYS_A_LAP: Final = 50
 """They fit into the ring, so that nobody waits for a layer."""
@@ -40,9 +41,9 @@ ORDERS_SHARE: Final = 4
 TEXT = """
 `a write` is `save_batch` of an array of {array:,} records on memory, Redis, Postgres and file (orders: without the
 file), as its caller sees it: {arrays} calls in a row, which the ring holds, while the layers' own threads work on the
-same processors. `at a pace` is one such call every {pace_ms:g} ms. Backends alone get arrays of {batch:,}, as the
-composite's writers give them, from one thread over one connection at a time, and the clock stops when the backend has
-answered (Redis), has committed (Postgres), or when `flush` has seen everything written and synced (file). `replaced`
+same processors. `at a pace` is one such call every {pace_ms:g} ms. Backends alone get arrays of {batch:,} (trades in
+Postgres: {commit:,}), as the composite's writers give them when as many wait, from one thread over one connection at a
+time, and the clock stops when the backend has answered (Redis), has committed (Postgres), or when `flush` has seen everything written and synced (file). `replaced`
 are orders that are there, in a newer version. Redis keeps the newest 10,000 trades; all orders stay. At the end, counts
 and sums of what each holds are compared with what was written, and the newest records one by one.
 
@@ -169,7 +170,7 @@ def trade_rates(maker: Maker, sizes: Sizes) -> list[Figure]:
 
     def save_all(kind: str) -> Prepare:
         def prepare() -> Callable[[], object]:
-            pieces = cut(growing[kind].take(count), BATCH)
+            pieces = cut(growing[kind].take(count), getattr(stores[kind], "batch_rows", BATCH))
             stack = Stack(kind, stores[kind])
 
             def work() -> None:
@@ -286,6 +287,7 @@ def measure(sizes: Sizes) -> Section:
             array=ARRAY,
             arrays=ARRAYS_A_LAP,
             batch=BATCH,
+            commit=PostgresTradeStore.batch_rows,
             pace_ms=PACE_S * 1e3,
             seconds=sizes.sustained_s,
             patience=STALL_S,

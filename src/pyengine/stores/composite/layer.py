@@ -27,6 +27,7 @@ READ_DEADLINES_S = {"redis": 0.05}
 """How long a read may take by the name of the store; all others have `DEADLINE_S`."""
 
 DEADLINE_S = 5.0
+BATCH_ROWS = 5_000
 _CACHES = ("redis",)
 _KEPT_REFUSALS = 1000
 _KEPT_BACKFILLS = 256
@@ -46,8 +47,8 @@ class LayerOptions:
         and 5 s for others.
     stall_s : float
         A write that takes longer while the ring is full makes the layer count as out of reach.
-    batch : int
-        Records that the store is given at once, at most.
+    batch : int, optional
+        Records that the store is given at once, at most. Default: the store's attribute `batch_rows`, or 5,000.
     linger_s : float
         How long an idle writer lets records gather after the last one that came, and ten times as long after the first.
         Nobody who waits for the layer waits for this.
@@ -59,7 +60,7 @@ class LayerOptions:
 
     read_deadline_s: float | None = None
     stall_s: float = 1.0
-    batch: int = 5_000
+    batch: int | None = None
     linger_s: float = 0.001
     failures: int = 3
     pause_s: float = 0.5
@@ -69,7 +70,7 @@ class LayerOptions:
     def __post_init__(self) -> None:
         """Refuse what can't be."""
         for name in ("batch", "failures", "readers"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise FieldError(name, getattr(self, name), "at least 1")
         for name in ("read_deadline_s", "stall_s", "linger_s", "pause_s", "longest_pause_s"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 3600:
@@ -153,6 +154,12 @@ class Layer:
             return self.options.read_deadline_s
         own = getattr(self.store, "read_deadline_s", None)
         return own if own is not None else READ_DEADLINES_S.get(getattr(self.store, "name", self.name), DEADLINE_S)
+
+    @property
+    def batch(self) -> int:
+        """Most records that the store is given at once."""
+        own: int = getattr(self.store, "batch_rows", BATCH_ROWS)
+        return own if self.options.batch is None else self.options.batch
 
     @property
     def is_inline(self) -> bool:

@@ -46,7 +46,7 @@ class LayerWriter(threading.Thread):
                 if not layer.greeted:
                     self._attempt(lambda _: layer.greet(), ())
                     layer.connected()
-                batch = ring.take(cursor, layer.options.batch)
+                batch = ring.take(cursor, layer.batch)
                 self._say_missed()
                 self._heal()
                 if batch is not None:
@@ -170,8 +170,8 @@ class LayerWriter(threading.Thread):
             return
         with self._ring.lock:
             lost, cursor.lost, missed = np.unique(np.concatenate(cursor.lost)), [], cursor.missed_count
-        for start in range(0, len(lost), layer.options.batch):
-            if self._attempt(layer.store.remove_batch, lost[start : start + layer.options.batch]) is not None:
+        for start in range(0, len(lost), layer.batch):
+            if self._attempt(layer.store.remove_batch, lost[start : start + layer.batch]) is not None:
                 cursor.lost = None
                 return
         cursor.healed = missed

@@ -11,6 +11,7 @@ from pyengine.stores.postgres.aio import AsyncPostgresTradeStore
 from pyengine.stores.postgres.page import Page
 from pyengine.stores.postgres.store import PostgresStore
 from pyengine.stores.postgres.trade_calls import TradeCalls
+from pyengine.stores.postgres.writes import CHUNK_ROWS
 
 
 class PostgresTradeStore(PostgresStore[TradeCalls], TradeStore):
@@ -28,6 +29,9 @@ class PostgresTradeStore(PostgresStore[TradeCalls], TradeStore):
     -----
     A write whose connection is lost is done once more. What the first time had stored already doesn't count as new then.
     """
+
+    batch_rows = CHUNK_ROWS
+    """Trades that one write should bring when many are waiting: a commit waits for the disk as long for few as for many."""
 
     _calls_type = TradeCalls
 
