@@ -42,10 +42,11 @@ TEXT = """
 `a write` is `save_batch` of an array of {array:,} records on memory, Redis, Postgres and file (orders: without the
 file), as its caller sees it: {arrays} calls in a row, which the ring holds, while the layers' own threads work on the
 same processors. `at a pace` is one such call every {pace_ms:g} ms. Backends alone get arrays of {batch:,} (trades in
-Postgres: {commit:,}), as the composite's writers give them when as many wait, from one thread over one connection at a
-time, and the clock stops when the backend has answered (Redis), has committed (Postgres), or when `flush` has seen everything written and synced (file). `replaced`
-are orders that are there, in a newer version. Redis keeps the newest 10,000 trades; all orders stay. At the end, counts
-and sums of what each holds are compared with what was written, and the newest records one by one.
+Postgres: {commit:,}), as the composite's writers give them when as many wait, from one thread over one connection at
+a time, and the clock stops when the backend has answered (Redis), has committed (Postgres), or when `flush` has seen
+everything written and synced (file). `replaced` are orders that are there, in a newer version. Redis keeps the newest
+10,000 trades; all orders stay. At the end, counts and sums of what each holds are compared with what was written, and
+the newest records one by one.
 
 Four layers, sustained: one thread writes arrays of {array:,} trades for {seconds} s as fast as the composite takes
 them. It waits when the ring is full, for `full_wait_s` of {patience:g} s, and a slow layer isn't given up, by `stall_s`
