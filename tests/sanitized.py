@@ -4,7 +4,7 @@ pyengine is built with SANITIZE=ON into an environment of its own, apart from th
 both sanitizers' libraries loaded first, because the interpreter itself isn't built with them. What they find goes to files,
 since a test's captured output would be lost with its process; any such file is a failure, also one of a child process.
 Needs GCC with libasan and libubsan. Python's own memory comes from malloc, so that NumPy's arrays are guarded as well; leaks
-aren't looked for, as the interpreter leaves plenty by design.
+aren't looked for, as the interpreter leaves plenty by design. Tests that need a server are left out.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def guarded(reports: Path) -> dict[str, str]:
     undefined = ("halt_on_error=1", "print_stacktrace=1")
     return {
         **os.environ,
+        "PYENGINE_TEST_WITHOUT_SERVERS": "1",
         "LD_PRELOAD": " ".join([library("libasan.so"), library("libubsan.so")]),
         "PYTHONMALLOC": "malloc",
         "ASAN_OPTIONS": ":".join([*address, f"log_path={reports / 'address'}"]),

@@ -14,16 +14,26 @@ POSTGRES_URL = os.environ.get("PYENGINE_TEST_POSTGRES_URL")
 REDIS_URL = os.environ.get("PYENGINE_TEST_REDIS_URL")
 """Servers to test against instead of embedded ones, for the tests that don't stop them. Their Redis database is flushed!"""
 
+WITHOUT_SERVERS = bool(os.environ.get("PYENGINE_TEST_WITHOUT_SERVERS"))
+"""Leave out what needs a server: the sanitizers look into our own code, and would be loaded into the servers too."""
+
 
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def servers_wanted() -> None:
+    """Skip the test if no server is to be started."""
+    if WITHOUT_SERVERS:
+        pytest.skip("no servers: PYENGINE_TEST_WITHOUT_SERVERS is set")
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_wanted: None) -> Iterator[PostgresServer]:
     """Run one PostgreSQL for all tests that leave it alone."""
     with PostgresServer(options=("max_connections=200",)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def valkey_server() -> Iterator[ValkeyServer]:
+def valkey_server(servers_wanted: None) -> Iterator[ValkeyServer]:
     """Run one Valkey for all tests that leave it alone."""
     with ValkeyServer() as server:
         yield server
@@ -48,13 +58,13 @@ def valkey(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[Callable[..., PostgresServer]]:
+def own_postgres(servers_wanted: None) -> Iterator[Callable[..., PostgresServer]]:
     """Give out a function that starts a PostgreSQL of the test's own, with the options of `PostgresServer`."""
     yield from _own(PostgresServer)
 
 
 @pytest.fixture
-def own_valkey() -> Iterator[Callable[..., ValkeyServer]]:
+def own_valkey(servers_wanted: None) -> Iterator[Callable[..., ValkeyServer]]:
     """Give out a function that starts a Valkey of the test's own, with the options of `ValkeyServer`."""
     yield from _own(ValkeyServer)
 

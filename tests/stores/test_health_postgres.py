@@ -17,7 +17,7 @@ SECRET = "hunter2"
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[PostgresServer]:
+def guarded(servers_wanted: None) -> Iterator[PostgresServer]:
     """Run a server that asks for a password."""
     with PostgresServer(password=SECRET, options=("max_connections=30",)) as server:
         yield server

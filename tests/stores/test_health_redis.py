@@ -15,7 +15,7 @@ SECRET = "hunter2"
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[ValkeyServer]:
+def guarded(servers_wanted: None) -> Iterator[ValkeyServer]:
     """Run a server that asks for a password."""
     with ValkeyServer(password=SECRET) as server:
         yield server

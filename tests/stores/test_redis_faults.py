@@ -21,7 +21,7 @@ Starter = Callable[..., ValkeyServer]
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[ValkeyServer]:
+def shared(servers_wanted: None) -> Iterator[ValkeyServer]:
     """Run one server for those tests that bring it back to where it was."""
     with ValkeyServer() as server:
         yield server

@@ -29,6 +29,7 @@ def market(tmp_path: Path) -> Path:
     return tmp_path / "market.parquet"
 
 
+@pytest.mark.usefixtures("servers_wanted")
 def test_all_modes_agree(market: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_distributed.main([str(market)]) == 0
     text = capsys.readouterr().out

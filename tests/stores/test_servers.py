@@ -91,6 +91,7 @@ def test_valkey_refuses_what_it_was_told_to(own_valkey: Callable[..., ValkeyServ
         server.command("SET", "b", "x" * 2_000_000), server.command("SET", "c", "1")
 
 
+@pytest.mark.usefixtures("servers_wanted")
 def test_nothing_is_left_when_the_test_process_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
