@@ -3,11 +3,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pyengine._core.engine cimport EngineCore
-from pyengine._core.ladder cimport Ladder, Level, ladder_find_from, ladder_key, ladder_open
+from pyengine._core.ladder cimport Ladder, ladder_find_from, ladder_key, ladder_open
 from pyengine._core.orders cimport append_to_level, free_order, new_order, take_from_level
 from pyengine._core.port cimport pye_add_overflows
 from pyengine._core.records cimport (
-    ACCEPTED, ASSIGN_ID, BUY, CANCELLED, GTC, KEPT_PLACE, LIMIT, MAKER_FILLED, REJECTED, REPLACED, SELL, TRADE, Event,
+    ACCEPTED, ASSIGN_ID, BUY, CANCELLED, GTC, KEPT_PLACE, LIMIT, REJECTED, REPLACED, SELL, TRADE, Event,
 )
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport NO_ENTRY, Order, State, find_entry, order_of, state_reserve
@@ -167,7 +167,10 @@ cdef int recovery_apply(State* s, OnItsWay* w, const Event* events, uint64_t n, 
 
 
 cdef tuple COMPLAINTS = (
-    "", "have the next sequence number", "name an order, a book and a user that are there", "agree with the orders that are there",
+    "",
+    "have the next sequence number",
+    "name an order, a book and a user that are there",
+    "agree with the orders that are there",
 )
 
 
