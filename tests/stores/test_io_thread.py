@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -75,6 +76,15 @@ def test_a_call_that_takes_too_long_is_cancelled() -> None:
     assert endless.cancelled.wait(5)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have SIGINT raise KeyboardInterrupt; shells start background processes with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_wait_cancels_the_call() -> None:
     endless = Endless()
 
@@ -88,6 +98,7 @@ def test_an_interrupted_wait_cancels_the_call() -> None:
     assert endless.cancelled.wait(5)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_wakes_nobody_is_noticed_soon() -> None:
     cancelled = threading.Event()
 
