@@ -9,10 +9,10 @@ import pytest
 from command_streams import MIXES, Mix, modes, random_rows, rows_of, streams
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyengine._core.recovery import Recovery
 from side_by_side import new_engine
 
 from pyengine import Engine, SelfTrade
-from pyengine._core.recovery import Recovery
 from pyengine.errors import RecoveryError
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ class Acknowledgement:
         if self._journal.waiters.add(self.seq, waiter, barrier=self._barrier) is None:
             waiter.settle(self.seq, None)
             return False
-        self._journal.ring_bell()
+        self._journal.bell.ring()
         return True
 
     def __repr__(self) -> str:

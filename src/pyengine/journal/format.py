@@ -1,8 +1,8 @@
 """How a journal lies on the disk. docs/durability.md has the same in words.
 
-A journal is a folder of segments, ``<first sequence number>-<number of the segment>.journal``. A segment is a header and frames,
-each at a multiple of 8 bytes; all numbers are little-endian. What follows the last frame is zero, as the file is taken whole from
-the file system before it is used.
+A journal is a folder of segments, ``<first sequence number>-<number of the segment>.journal``. A segment is a header and
+frames, each at a multiple of 8 bytes; all numbers are little-endian. What follows the last frame is zero, as the file is taken
+whole from the file system before it is used.
 
     header   magic "PYENJRNL" | version u32 | length u32 | identity 16 B | number u64 | first_seq u64 | commit u64
              | instruments u32 | users u32 | definitions 16 B | previous u32 | crc u32
@@ -13,8 +13,8 @@ A CRC is CRC-32C over all bytes before it in the header, and the payload. `previ
 frame that of the segment's header, for a header that of the last frame of the segment before: frames can't change places.
 
 The frames of one commit were made durable together. The last of them has the flag LAST, and a commit without it doesn't count.
-A commit holds whole commands. If a frame is damaged, and an intact one of a later commit lies behind it, then it was durable once:
-the journal is damaged. Otherwise it is a commit that a crash cut short, and nobody was told of it.
+A commit holds whole commands. If a frame is damaged, and an intact one of a later commit lies behind it, then it was durable
+once: the journal is damaged. Otherwise it is a commit that a crash cut short, and nobody was told of it.
 
     EVENTS         payload: `count` records of EVENT_DTYPE from sequence number `first_seq` on
     DEFINITIONS    JSON: instruments and users in the order of their numbers, and self-trade modes of users; they come before the
@@ -286,18 +286,21 @@ def definition_payloads(
     """Write new instruments, new users and self-trade modes as payloads of frames, each with the number of entries in it."""
     payloads = []
     changed = list(modes.items())
-    longest = max(len(instruments), len(users), len(changed))
-    for at in range(0, longest, NAMES_A_FRAME):
-        part = slice(at, at + NAMES_A_FRAME)
-        some = [described(instrument) for instrument in instruments[part]]
+    # Modes come last, as they are of users that may be in any of the frames before.
+    names = max(len(instruments), len(users))
+    steps = [(at, at, len(changed)) for at in range(0, names, NAMES_A_FRAME)]
+    steps += [(names, names, at) for at in range(0, len(changed), NAMES_A_FRAME)]
+    for instrument, user, mode in steps:
+        some = [described(one) for one in instruments[instrument : instrument + NAMES_A_FRAME]]
+        who, modal = users[user : user + NAMES_A_FRAME], changed[mode : mode + NAMES_A_FRAME]
         content = {
-            "first_instrument": first_instrument + min(at, len(instruments)),
+            "first_instrument": first_instrument + min(instrument, len(instruments)),
             "instruments": some,
-            "first_user": first_user + min(at, len(users)),
-            "users": list(users[part]),
-            "modes": changed[part],
+            "first_user": first_user + min(user, len(users)),
+            "users": list(who),
+            "modes": modal,
         }
-        payloads.append((json_payload(content), len(some) + len(users[part]) + len(changed[part])))
+        payloads.append((json_payload(content), len(some) + len(who) + len(modal)))
     return payloads
 
 

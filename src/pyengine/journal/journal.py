@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
-import time
 import weakref
 from concurrent.futures import Future
+from operator import ge
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Self
 
 from pyengine._core.consumer import Consumer
 from pyengine.engine import Engine
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.journal.acknowledgement import Acknowledgement
+from pyengine.journal.committer import Committer
 from pyengine.journal.disk import Disk
-from pyengine.journal.errors import JournalClosed, JournalDamaged, JournalError, JournalFailed, JournalTimeout
-from pyengine.journal.format import IDENTITY_BYTES, Definitions, DefinitionsFrame, FrameKind, definition_payloads
+from pyengine.journal.errors import JournalClosed, JournalError, JournalFailed, JournalTimeout
+from pyengine.journal.format import IDENTITY_BYTES, Definitions
+from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
-from pyengine.journal.reader import JournalReader, Position, Segment, configuration_of, segment_paths
+from pyengine.journal.reader import Position
 from pyengine.journal.recovery import recover
-from pyengine.journal.segments import Content, SegmentWriter
+from pyengine.journal.segments import SegmentWriter
+from pyengine.journal.thread import Bell, write_on
 from pyengine.journal.waiters import Entry, Marks, ThreadWaiter, Waiters
-from pyengine.records import Records
 from pyengine.stores.composite import process
 
 SEGMENT_BYTES = 64 << 20
@@ -34,9 +33,6 @@ SMALLEST_SEGMENT_BYTES = 4096
 LARGEST_SEGMENT_BYTES = 1 << 30
 DURABILITIES = ("journal", "memory")
 
-_MANY = 2048
-_SHORTEST_NAP_S = 0.25e-3
-_LONGEST_NAP_S = 2e-3
 _log = logging.getLogger("pyengine.journal")
 
 
@@ -77,46 +73,22 @@ class Journal:
         self.path = Path(path)
         self._disk = Disk() if disk is None else disk
         self._segment_bytes = segment_bytes
-        self._consumer: Consumer | None = None
-        self._writer: SegmentWriter | None = None
+        self._committer: Committer | None = None
         self._closed = False
         self._lock = threading.RLock()
-        self._bell = threading.Lock()
-        self._idle = False
-        self._counts = dict.fromkeys(("commits", "events", "bytes", "definitions", "longest_sync_ns"), 0)
-        self._definitions = Definitions()
-        self._modes = np.zeros(1, np.uint8)
-        self._marks: Marks = (0, 0, 0)
-        self._durable_marks = self._marks
+        self.bell = Bell()
         self.path.mkdir(parents=True, exist_ok=True)
         self._hold = Hold(self.path)
         try:
-            self._found = self._look()
+            self._found = look(self.path)
         except BaseException:
             self._hold.release()
             raise
+        new = Position(identity=os.urandom(IDENTITY_BYTES))
+        self._position = new if self._found is None else self._found.segment.position
         self._waiters = Waiters(self._position.seq - 1)
 
     # --- what is there ------------------------------------------------------------------------------------------------
-
-    def _look(self) -> _Found | None:
-        """Read the newest segment."""
-        self._position = Position(identity=os.urandom(IDENTITY_BYTES))
-        if not segment_paths(self.path):
-            return None
-        reader = JournalReader(self.path, from_seq=2**63)
-        found = _Found()
-        for segment, frame in reader.frames():
-            if frame.kind == FrameKind.CONFIGURATION:
-                found.configuration = configuration_of(segment, frame)
-            elif frame.kind == FrameKind.DEFINITIONS:
-                try:
-                    found.frames.append(DefinitionsFrame.read(frame.payload))
-                except ValueError as error:
-                    raise JournalDamaged(segment.path.name, frame.offset, frame.first_seq, str(error)) from error
-        found.first, found.segment = reader.segments[0], reader.segments[-1]
-        self._position = found.segment.position
-        return found
 
     @property
     def identity(self) -> str:
@@ -126,7 +98,7 @@ class Journal:
     @property
     def last_seq(self) -> int:
         """Sequence number of the last event that was written; 0 for none."""
-        return (self._position if self._writer is None else self._writer.position).seq - 1
+        return (self._position if self._committer is None else self._committer.writer.position).seq - 1
 
     @property
     def durable_seq(self) -> int:
@@ -146,8 +118,11 @@ class Journal:
 
     def stats(self) -> dict[str, int]:
         """Return what was counted since it was opened, and how many events have yet to be written (`lag`)."""
-        lag = 0 if self._consumer is None or self._closed else self._consumer.lag
-        return {**self._counts, "lag": lag, "durable_seq": self.durable_seq}
+        found = {"durable_seq": self.durable_seq, "lag": 0}
+        if self._committer is not None:
+            found |= self._committer.counts
+            found["lag"] = 0 if self._closed else self._committer.consumer.lag
+        return found
 
     # --- engines ------------------------------------------------------------------------------------------------------
 
@@ -176,14 +151,14 @@ class Journal:
         with self._lock:
             if self._closed:
                 raise JournalClosed(f"journal {self.path} was closed")
-            if self._consumer is not None:
+            if self._committer is not None:
                 raise JournalError(f"journal {self.path} must have one engine, has one already")
             if engine.journal is not None:
                 raise FieldError("engine", engine, "one without a journal")
-            self._check_state(engine)
+            definitions = self._check_state(engine)
             consumer = Consumer(engine, True, "journal")
             try:
-                self._begin(engine)
+                writer = self._open_writer(engine, definitions)
             except OSError as error:
                 consumer.close()
                 self.close()
@@ -191,11 +166,15 @@ class Journal:
             except BaseException:
                 consumer.close()
                 raise
-            self._consumer = consumer
+            self._committer = Committer(consumer, writer, definitions)
             engine.take_journal(self)
             process.feed(self)
-            threading.Thread(target=_run, args=(weakref.ref(self),), name="pyengine-journal", daemon=True).start()
-        self.acknowledged().result()
+            threading.Thread(target=write_on, args=(weakref.ref(self),), name="pyengine-journal", daemon=True).start()
+        try:
+            self.acknowledged().result()
+        except JournalError:
+            self.finish()
+            raise
         if durability == "journal":
             engine.acknowledge_by(self._wait)
 
@@ -227,125 +206,58 @@ class Journal:
                 engine.names.add_instrument(instrument)
         return engine
 
-    def _check_state(self, engine: Engine) -> None:
-        """See that an engine is where the journal ends, and take in what the journal has defined."""
+    def _check_state(self, engine: Engine) -> Definitions:
+        """See that an engine is where the journal ends; return what the journal has defined."""
         found = self._found
         if engine.next_seq != self._position.seq:
-            raise FieldError("engine", engine.next_seq, f"one whose next event is {self._position.seq}, as the journal goes on there")
+            raise FieldError(
+                "engine", engine.next_seq, f"one whose next event is {self._position.seq}, as the journal goes on there"
+            )
         if found is None:
             if engine.resting_orders:
                 raise FieldError("engine", engine, "one without orders, as the journal is new")
-            return
+            return Definitions()
         if engine.self_trade != found.configuration.get("self_trade"):
             raise FieldError("self_trade", engine.self_trade, f"{found.configuration.get('self_trade')}, as in the journal")
         known = found.definitions_of(engine)
         if known is None:
             raise FieldError("engine", engine, "one with the instruments and users that the journal has defined")
-        self._definitions = known
+        return known
 
-    def _begin(self, engine: Engine) -> None:
+    def _open_writer(self, engine: Engine, definitions: Definitions) -> SegmentWriter:
         """Open the newest segment for writing, or make the first."""
         found = self._found
         configuration = {"self_trade": engine.self_trade} if found is None else found.configuration
         writer = SegmentWriter(self.path, self._disk, self._segment_bytes, self._position, configuration)
         try:
             if found is None:
-                writer.begin(self._defined())
+                writer.begin((definitions.instruments, definitions.users, definitions.digest))
             else:
                 writer.reopen(found.segment)
         except BaseException:
             writer.close()
             raise
-        self._writer = writer
-        self._modes = np.zeros(1, np.uint8)
-        # Modes are written down once more: what the engine has counts, whoever made it.
-        self._marks = self._durable_marks = (self._definitions.instruments, self._definitions.users, -1)
-
-    def _defined(self) -> tuple[int, int, bytes]:
-        return self._definitions.instruments, self._definitions.users, self._definitions.digest
+        return writer
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def step(self) -> int:
         """Make durable what has happened up to now; return how many events it was, -1 if nothing is left to do."""
         with self._lock:
-            consumer, writer = self._consumer, self._writer
-            if self._closed or self._waiters.failure is not None or consumer is None or writer is None:
+            committer = self._committer
+            if self._closed or self._waiters.failure is not None or committer is None:
                 return -1
             barriers = self._waiters.take_barriers()
             try:
-                count = self._commit(consumer, writer)
+                count = committer.commit()
             except Exception as error:  # noqa: BLE001  whatever it was, what is on the disk isn't known any more
                 self._fail(error, barriers)
                 return -1
             except BaseException as error:
                 self._fail(error, barriers)
                 raise
-            self._waiters.settle(writer.position.seq - 1, barriers)
+            self._waiters.settle(committer.writer.position.seq - 1, barriers)
             return count
-
-    def _commit(self, consumer: Consumer, writer: SegmentWriter) -> int:
-        # The engine publishes whole commands only, so what it has published now is no half of any.
-        head = consumer.position + consumer.lag
-        events: list[Records] = []
-        while consumer.position < head:
-            events.append(consumer.read(head - consumer.position))
-        # Looked at after the events, so that everything that they refer to is among it.
-        before = self._defined()
-        contents = self._new_definitions()
-        count = sum(len(rows) for rows in events)
-        if count:
-            contents.append((FrameKind.EVENTS, [rows.view(np.uint8) for rows in events], count))
-        if not contents:
-            return 0
-        writer.write(contents, before)
-        # The engine may have this part of its ring back before the disk has it: after a failure nothing more is read.
-        del contents
-        events.clear()
-        begun = time.perf_counter_ns()
-        writer.sync()
-        taken = time.perf_counter_ns() - begun
-        self._durable_marks = self._marks
-        self._counts["commits"] += 1
-        self._counts["events"] += count
-        self._counts["bytes"] = writer.offset
-        self._counts["longest_sync_ns"] = max(self._counts["longest_sync_ns"], taken)
-        return count
-
-    def _current_marks(self) -> Marks:
-        """Return what is defined in the engine now."""
-        if self._consumer is None:
-            return self._marks
-        engine = self._consumer.engine
-        names = engine.names
-        return len(names.instruments), len(names.users) - 1, engine.user_mode_changes
-
-    def _new_definitions(self) -> list[Content]:
-        marks = self._current_marks()
-        if marks == self._marks:
-            return []
-        instruments, users, changes = self._marks
-        assert self._consumer is not None
-        names = self._consumer.engine.names
-        new_instruments = names.instruments[instruments : marks[0]]
-        new_users = [str(name) for name in names.users[users + 1 : marks[1] + 1]]
-        modes = self._new_modes(marks[1]) if marks[2] != changes else {}
-        payloads = definition_payloads(instruments, new_instruments, users + 1, new_users, modes)
-        self._definitions.add(new_instruments, new_users)
-        self._marks = marks
-        self._counts["definitions"] += len(new_instruments) + len(new_users) + len(modes)
-        return [(FrameKind.DEFINITIONS, [payload], count) for payload, count in payloads]
-
-    def _new_modes(self, users: int) -> dict[int, int]:
-        """Find whose mode isn't the one that was written down last. O(users)."""
-        assert self._consumer is not None
-        modes = self._consumer.engine.user_modes()[: users + 1]
-        before = np.zeros(len(modes), np.uint8)
-        before[: len(self._modes)] = self._modes
-        # In a journal that goes on, nobody's mode is known yet.
-        changed = np.flatnonzero(modes != before) if self._marks[2] >= 0 else np.arange(1, len(modes))
-        self._modes = modes
-        return {int(user): int(modes[user]) for user in changed}
 
     def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
         """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""
@@ -357,9 +269,9 @@ class Journal:
         failure.__cause__ = error
         _log.error("%s", failure)
         self._waiters.fail(failure, barriers)
-        if self._consumer is not None:
-            self._consumer.engine.refuse_commands(failure)
-            self._consumer.close()
+        if self._committer is not None:
+            self._committer.consumer.engine.refuse_commands(failure)
+            self._committer.consumer.close()
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
@@ -388,7 +300,7 @@ class Journal:
         entry = self._waiters.add(seq, waiter, barrier=barrier)
         if entry is None:
             return
-        self.ring_bell()
+        self.bell.ring()
         try:
             done = waiter.sleep(-1 if timeout_s is None else timeout_s)
         except BaseException:
@@ -396,40 +308,26 @@ class Journal:
             raise
         if not done:
             self._waiters.forget(entry)
-            raise JournalTimeout(f"event {seq} must be on the disk within {timeout_s} s, the last one there is {self.durable_seq}")
+            raise JournalTimeout(
+                f"event {seq} must be on the disk within {timeout_s} s, the last one there is {self.durable_seq}"
+            )
         if waiter.failure is not None:
             raise waiter.failure
 
     def future(self, seq: int) -> Future[int]:
         """Return a future that is done when an event, and all before it, are on the disk. Its result is the number."""
-        return Acknowledgement(self, seq, self._marks).future()
+        return Acknowledgement(self, seq, (0, 0, -1)).future()
 
     def acknowledged(self) -> Acknowledgement:
         """Return what can be waited for, or awaited, until everything that has happened up to now is on the disk."""
-        consumer = self._consumer
-        seq = self.last_seq if consumer is None else consumer.engine.next_seq - 1
-        return Acknowledgement(self, seq, self._current_marks())
+        if self._committer is None:
+            return Acknowledgement(self, self.last_seq, (0, 0, -1))
+        engine = self._committer.consumer.engine
+        return Acknowledgement(self, engine.next_seq - 1, self._committer.current_marks)
 
-    def ring_bell(self) -> None:
-        """Wake the writer, if it sleeps."""
-        if self._idle:
-            self._idle = False
-            with contextlib.suppress(RuntimeError):
-                self._bell.release()
-
-    def nap(self, seconds: float) -> None:
-        """Sleep until somebody waits, at most so long. For the writer's thread."""
-        self._bell.acquire(blocking=False)
-        self._idle = True
-        if not self.awaited:
-            self._bell.acquire(timeout=seconds)
-        self._idle = False
-
-    @property
-    def awaited(self) -> bool:
+    def is_awaited(self) -> bool:
         """Whether somebody waits for something that the next commit brings."""
-        consumer = self._consumer
-        return consumer is not None and self._waiters.wait_below(consumer.position + consumer.lag)
+        return self._committer is not None and self._waiters.wait_below(self._committer.head)
 
     @property
     def waiters(self) -> Waiters:
@@ -438,8 +336,9 @@ class Journal:
 
     def has(self, seq: int, marks: Marks) -> bool:
         """Whether events up to a number, and so many definitions, are on the disk."""
-        written = self._durable_marks
-        return self._waiters.durable >= seq and all(one >= other for one, other in zip(written, marks, strict=True))
+        if self._waiters.durable < seq:
+            return False
+        return self._committer is None or all(map(ge, self._committer.durable_marks, marks))
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
@@ -453,7 +352,7 @@ class Journal:
         JournalTimeout
             The disk was busy for too long; the journal stays open.
         """
-        if self._closed:
+        if self.closed:
             return
         if not self._lock.acquire(timeout=timeout_s):
             raise JournalTimeout(f"journal {self.path} must be closed within {timeout_s} s, the disk is still busy")
@@ -462,13 +361,12 @@ class Journal:
                 return
             while self.step() > 0:
                 pass
-            writer, failure = self._writer, self._waiters.failure
-            if writer is not None and failure is None:
+            if self._committer is not None and self._waiters.failure is None:
                 try:
-                    writer.end()
+                    self._committer.writer.end()
                 except OSError as error:
                     self._fail(error, [])
-                    failure = self._waiters.failure
+            failure = self._waiters.failure
             self._shut()
         finally:
             self._lock.release()
@@ -478,22 +376,21 @@ class Journal:
     def _shut(self) -> None:
         self._closed = True
         self._waiters.fail(JournalClosed(f"journal {self.path} was closed"))
-        if self._writer is not None:
-            self._writer.close()
-        if self._consumer is not None:
-            engine = self._consumer.engine
-            self._consumer.close()
+        if self._committer is not None:
+            self._committer.writer.close()
+            engine = self._committer.consumer.engine
+            self._committer.consumer.close()
             if not engine.closed:
                 engine.refuse_commands(self._waiters.failure)
         self._hold.release()
-        self.ring_bell()
+        self.bell.ring()
 
     def finish(self, timeout_s: float = 5.0) -> None:
         """Close at the end of the process, or of the engine, where nobody could catch an error; it is logged."""
         try:
             self.close(timeout_s)
         except JournalError as error:
-            _log.error("%s", error)  # noqa: TRY400  the text says it all
+            _log.error("%s", error)
 
     def before_fork(self) -> None:
         """Be between two commits while the process forks."""
@@ -507,7 +404,7 @@ class Journal:
             self._lock.release()
             return
         self._lock = threading.RLock()
-        self._bell = threading.Lock()
+        self.bell = Bell()
         self._waiters.lock = threading.Lock()
         if self._closed:
             return
@@ -515,14 +412,13 @@ class Journal:
             f"journal {self.path} belongs to the process that opened it, this one was forked from it. Open another journal here"
         )
         self._waiters.fail(failure)
-        if self._consumer is not None:
-            self._consumer.engine.refuse_commands(failure)
         self._closed = True
-        if self._writer is not None:
-            self._writer.close()
+        if self._committer is not None:
+            self._committer.consumer.engine.refuse_commands(failure)
+            self._committer.writer.close()
         self._hold.release()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         """Return the journal itself."""
         return self
 
@@ -533,48 +429,3 @@ class Journal:
     def __repr__(self) -> str:
         """Show where it is and how far."""
         return f"<Journal {self.path}: events up to {self.durable_seq}>"
-
-
-class _Found:
-    """What was in the newest segment."""
-
-    def __init__(self) -> None:
-        self.configuration: dict[str, Any] = {}
-        self.frames: list[DefinitionsFrame] = []
-        self.first: Segment
-        self.segment: Segment
-
-    def definitions_of(self, engine: Engine) -> Definitions | None:
-        """Take the journal's definitions out of an engine that should have them; None if it hasn't."""
-        header, known = self.first.header, Definitions()
-        known.add(engine.instruments[: header.instruments], _users(engine, 0, header.users))
-        if (known.instruments, known.users, known.digest) != (header.instruments, header.users, header.definitions):
-            return None
-        for frame in self.frames:
-            instruments = list(engine.instruments[known.instruments : known.instruments + len(frame.instruments)])
-            users = _users(engine, known.users, len(frame.users))
-            if instruments != frame.instruments or users != frame.users:
-                return None
-            known.add(instruments, users)
-        return known
-
-
-def _users(engine: Engine, before: int, count: int) -> list[str]:
-    return [str(name) for name in engine.names.users[before + 1 : before + 1 + count]]
-
-
-def _run(journal_of: weakref.ref[Journal]) -> None:
-    """Write until the journal is closed, or gone with its engine."""
-    nap_s = _SHORTEST_NAP_S
-    while True:
-        journal = journal_of()
-        if journal is None:
-            return
-        count = journal.step()
-        if count < 0:
-            return
-        if count <= _MANY and not journal.awaited:
-            # Nobody waits: what comes within the next moment goes into the same commit.
-            nap_s = _SHORTEST_NAP_S if count else min(2 * nap_s, _LONGEST_NAP_S)
-            journal.nap(nap_s)
-        del journal

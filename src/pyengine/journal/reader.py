@@ -88,6 +88,11 @@ class Segment:
     commits: int = 0
     position: Position = field(default_factory=Position)
 
+    @property
+    def view(self) -> memoryview:
+        """The bytes of the file."""
+        return self.data.data
+
 
 def upcoming(sealed: Segment) -> Path | None:
     """Find the segment behind a sealed one that was made, but hasn't got its name yet."""
@@ -147,7 +152,9 @@ class JournalReader:
             position = segment.position
         last = self.segments[-1]
         if last.sealed and upcoming(last) is None:
-            raise JournalDamaged(last.path.name, last.end, last.position.seq, "the segment that follows must be there, is missing")
+            raise JournalDamaged(
+                last.path.name, last.end, last.position.seq, "the segment that follows must be there, is missing"
+            )
 
     def _open(self, path: Path, position: Position | None) -> Segment:
         data = np.fromfile(path, np.uint8)
@@ -194,7 +201,7 @@ def _check_follows(path: Path, header: SegmentHeader, position: Position) -> Non
 
 def _frames(segment: Segment, *, newest: bool) -> Iterator[tuple[Segment, Frame]]:
     """Give out the frames of a segment's complete commits, and find its end."""
-    data = memoryview(segment.data)
+    data = segment.view
     at, position = HEADER_BYTES, segment.position
     commit: list[Frame] = []
     while True:
@@ -251,7 +258,7 @@ def _check_rest(segment: Segment, at: int, position: Position, *, newest: bool) 
     wrong = position.commit + position.whole
     for found in re.finditer(re.escape(FRAME_MAGIC), segment.data[at:].tobytes()):
         offset = at + found.start()
-        behind = frame_at(memoryview(segment.data), offset) if offset % ALIGNMENT == 0 else None
+        behind = frame_at(segment.view, offset) if offset % ALIGNMENT == 0 else None
         if behind is not None and behind.commit > wrong:
             raise _damaged(segment, at, f"the frame must be intact, as commit {behind.commit} at byte {offset} is")
     segment.torn = segment.end + int(used[-1]) + 1
@@ -271,7 +278,9 @@ def configuration_of(segment: Segment, frame: Frame) -> dict[str, Any]:
     try:
         content = json.loads(bytes(frame.payload))
     except ValueError as error:
-        raise JournalDamaged(segment.path.name, frame.offset, frame.first_seq, f"the configuration must be JSON: {error}") from error
+        raise JournalDamaged(
+            segment.path.name, frame.offset, frame.first_seq, f"the configuration must be JSON: {error}"
+        ) from error
     if not isinstance(content, dict):
         raise JournalDamaged(segment.path.name, frame.offset, frame.first_seq, "the configuration must be an object of JSON")
     return content

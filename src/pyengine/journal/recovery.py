@@ -110,6 +110,8 @@ class Replayed:
     def _configure(self, segment: Segment, frame: Frame) -> None:
         content = configuration_of(segment, frame)
         if self._engine is None:
+            if segment.header.number != 1:
+                raise _damaged(segment, frame, "the segments before must be there, are missing")
             try:
                 self._engine = Engine(self_trade=content["self_trade"], **self._options)
             except KeyError as error:

@@ -145,6 +145,7 @@ class SegmentWriter:
         disk = self._disk
         [seal], sealed = self._frames([(FrameKind.SEAL, (), 0)])
         old, end = self._fd, self._at
+        self._fd = -1
         self.position = sealed
         header = self._header(definitions, sealed.crc)
         try:
