@@ -548,3 +548,29 @@ def test_damage_is_found_when_a_journal_is_opened(tmp_path: Path) -> None:
     assert (damaged.value.segment, damaged.value.offset, damaged.value.seq) == (path.name, 0, 1)
     with pytest.raises(JournalDamaged):
         Journal(tmp_path)
+
+
+def test_a_journal_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    engine = journaled(tmp_path, segment_bytes=4096)
+    stop = threading.Event()
+
+    def write() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            engine.run(rows(20, seed=turn))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        before, deadline = 0, time.monotonic() + 20
+        while len(list(tmp_path.glob("*.journal"))) < 20:
+            assert time.monotonic() < deadline
+            at_least = engine.journal.durable_seq
+            found = recover(tmp_path, ring_capacity=64)
+            assert found.last_seq >= max(before, at_least)
+            before = found.last_seq
+    finally:
+        stop.set()
+        thread.join()
+    engine.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from pyengine.records import EVENT_DTYPE, Records
 
 _NAME = re.compile(r"(\d{20})-(\d{8,})" + re.escape(SUFFIX))
 NEXT_SUFFIX = ".next"
+_REREADS = 10
 
 
 def segment_paths(path: Path) -> list[Path]:
@@ -93,6 +94,13 @@ class Segment:
         """The bytes of the file."""
         return self.data.data
 
+    def reread(self) -> bool:
+        """Read the file once more; False if it is as it was."""
+        fresh = np.fromfile(self.path, np.uint8)
+        changed = not np.array_equal(fresh, self.data)
+        self.data = fresh
+        return changed
+
 
 def upcoming(sealed: Segment) -> Path | None:
     """Find the segment behind a sealed one that was made, but hasn't got its name yet."""
@@ -143,13 +151,16 @@ class JournalReader:
     def frames(self) -> Iterator[tuple[Segment, Frame]]:
         """Read everything. Only frames of complete commits come, each with the segment that it is in."""
         position: Position | None = None
-        for place, path in enumerate(self._paths):
-            segment = self._open(path, position)
+        while self._paths:
+            segment = self._open(self._paths.pop(0), position)
             if self.segments:
                 self.segments[-1].data = np.empty(0, np.uint8)
             self.segments.append(segment)
-            yield from _frames(segment, newest=place == len(self._paths) - 1)
+            yield from _frames(segment, newest=not self._paths)
             position = segment.position
+            if segment.sealed and not self._paths:
+                # Perhaps there is another one by now.
+                self._paths = [path for path in segment_paths(self.path) if _number(path) > segment.header.number]
         last = self.segments[-1]
         if last.sealed and upcoming(last) is None:
             raise JournalDamaged(
@@ -172,6 +183,10 @@ class JournalReader:
         segment = Segment(path, header, data)
         segment.position = Position(header.identity, header.number, header.first_seq, crc, header.commit)
         return segment
+
+
+def _number(path: Path) -> int:
+    return int(path.name[21 : -len(SUFFIX)])
 
 
 def _from(paths: list[Path], from_seq: int) -> list[Path]:
@@ -201,13 +216,24 @@ def _check_follows(path: Path, header: SegmentHeader, position: Position) -> Non
 
 def _frames(segment: Segment, *, newest: bool) -> Iterator[tuple[Segment, Frame]]:
     """Give out the frames of a segment's complete commits, and find its end."""
+    for last_try in [False] * _REREADS + [True]:
+        at, position = yield from _commits(segment)
+        try:
+            _check_rest(segment, at, position, newest=newest)
+        except JournalDamaged:
+            # If it is being written meanwhile, what was read first may be older than what was read last.
+            if last_try or not newest or not segment.reread():
+                raise
+        else:
+            return
+
+
+def _commits(segment: Segment) -> Generator[tuple[Segment, Frame], None, tuple[int, Position]]:
+    """Give out the frames of complete commits from the segment's end on; return the place behind the last intact frame."""
     data = segment.view
-    at, position = HEADER_BYTES, segment.position
+    at, position = segment.end, segment.position
     commit: list[Frame] = []
-    while True:
-        frame = frame_at(data, at)
-        if frame is None:
-            break
+    while (frame := frame_at(data, at)) is not None:
         if segment.sealed:
             raise _damaged(segment, at, "nothing must stand behind a seal")
         _check_frame(segment, frame, position)
@@ -224,9 +250,7 @@ def _frames(segment: Segment, *, newest: bool) -> Iterator[tuple[Segment, Frame]
             segment.commits += 1
             yield from ((segment, one) for one in commit)
             commit = []
-    if segment.commits == 0:
-        raise _damaged(segment, at, "the segment must begin with its configuration")
-    _check_rest(segment, at, position, newest=newest)
+    return at, position
 
 
 def _check_frame(segment: Segment, frame: Frame, position: Position) -> None:
@@ -246,6 +270,8 @@ def _check_frame(segment: Segment, frame: Frame, position: Position) -> None:
 
 def _check_rest(segment: Segment, at: int, position: Position, *, newest: bool) -> None:
     """Tell what stands behind the last intact frame: nothing, what a crash left, or damage."""
+    if segment.commits == 0:
+        raise _damaged(segment, at, "the segment must begin with its configuration")
     rest = segment.data[segment.end :]
     used = np.flatnonzero(rest)
     if len(used) == 0:
