@@ -105,11 +105,10 @@ class Segment:
 def upcoming(sealed: Segment) -> Path | None:
     """Find the segment behind a sealed one that was made, but hasn't got its name yet."""
     for path in sorted(sealed.path.parent.glob(f"*-{sealed.header.number + 1:08d}{SUFFIX}{NEXT_SUFFIX}")):
-        with path.open("rb") as file:
-            head = file.read(HEADER_BYTES)
         try:
-            header, _ = SegmentHeader.unpack(head)
-        except ValueError:
+            with path.open("rb") as file:
+                header, _ = SegmentHeader.unpack(file.read(HEADER_BYTES))
+        except (ValueError, FileNotFoundError):
             continue
         if header.previous == sealed.position.crc and header.identity == sealed.header.identity:
             return path
@@ -159,13 +158,11 @@ class JournalReader:
             yield from _frames(segment, newest=not self._paths)
             position = segment.position
             if segment.sealed and not self._paths:
-                # Perhaps there is another one by now.
+                # Looked for under the name that it gets last, last: the journal may be going on meanwhile.
+                made = upcoming(segment) is not None
                 self._paths = [path for path in segment_paths(self.path) if _number(path) > segment.header.number]
-        last = self.segments[-1]
-        if last.sealed and upcoming(last) is None:
-            raise JournalDamaged(
-                last.path.name, last.end, last.position.seq, "the segment that follows must be there, is missing"
-            )
+                if not made and not self._paths:
+                    raise _damaged(segment, segment.end, "the segment that follows must be there, is missing")
 
     def _open(self, path: Path, position: Position | None) -> Segment:
         data = np.fromfile(path, np.uint8)
