@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from journal_setup import small_journal
+from journal_setup import rows, small_journal
 
 from pyengine import Engine, Instrument
 from pyengine.cli.commands import commands
@@ -99,6 +99,22 @@ def test_recover_writes_a_snapshot(market: Path, tmp_path: Path) -> None:
     assert run("recover", market, "--snapshot", tmp_path / "snapshot").exit_code == 0
     restored = Engine.restore((tmp_path / "snapshot").read_bytes())
     assert restored.snapshot() == recover(market).engine.snapshot()
+
+
+def test_snapshot_writes_one_and_takes_away_what_it_covers(tmp_path: Path) -> None:
+    engine = small_journal(tmp_path / "j", close=False)
+    before = len(list((tmp_path / "j").glob("*.journal")))
+    shown = run("snapshot", tmp_path / "j", "--prune")
+    assert shown.exit_code == 0
+    assert "took away 0 segments" in shown.output
+    engine.run(rows(20, seed=99))
+    shown = run("snapshot", tmp_path / "j", "--prune", "--archive", tmp_path / "archive")
+    assert f"took away {before - 1} segments" in shown.output
+    assert len(list((tmp_path / "archive").iterdir())) == before - 1
+    assert recover(tmp_path / "j").engine.snapshot() == engine.snapshot()
+    engine.close()
+    assert run("snapshot", tmp_path / "j", "--archive", tmp_path / "archive").exit_code == 2
+    assert run("snapshot", tmp_path / "nowhere").exit_code == 2
 
 
 def test_a_time_that_is_none_is_refused(market: Path) -> None:

@@ -27,7 +27,7 @@ path_argument = click.argument("path", type=click.Path(path_type=Path))
 
 @click.group("journal")
 def journal_command() -> None:
-    """Look at a journal: verify it, list its segments, recover the state at a point. It is only read."""
+    """Look at a journal: verify it, list its segments, recover the state at a point; write snapshots of it."""
 
 
 @journal_command.command("verify")
@@ -129,6 +129,28 @@ def recover_command(
         content = engine.snapshot()
         target.write_bytes(content)
         console.print(f"wrote {target}, SHA-256 {hashlib.sha256(content).hexdigest()}", highlight=False, soft_wrap=True)
+
+
+@journal_command.command("snapshot")
+@path_argument
+@click.option("--prune", "prunes", is_flag=True, help="Take away the segments that two good snapshots cover.")
+@click.option("--archive", type=click.Path(path_type=Path), help="Put them into this folder before, compressed with zstd.")
+@click.pass_context
+def snapshot_command(context: click.Context, /, path: Path, prunes: bool, archive: Path | None) -> None:
+    """Write a snapshot, so that recovery begins there. The engine that writes the journal may go on meanwhile.
+
+    Exit status: 0 if it was written and is good, 1 if the journal is damaged, 2 if it can't be read or written.
+    """
+    if archive is not None and not prunes:
+        raise click.UsageError("--archive must be used with --prune")
+    from pyengine.journal import prune, write_snapshot
+
+    console = Console()
+    file = _tried(context, lambda: write_snapshot(path))
+    console.print(f"wrote {file.path}", highlight=False, soft_wrap=True)
+    if prunes:
+        gone = _tried(context, lambda: prune(path, archive=archive))
+        console.print(f"took away {len(gone):,} segments", highlight=False, soft_wrap=True)
 
 
 def _levels(book: Any, side: Side) -> str:

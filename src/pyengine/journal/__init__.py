@@ -11,6 +11,7 @@ from pyengine.journal.errors import (
 )
 from pyengine.journal.journal import Journal
 from pyengine.journal.recovery import Recovered, recover
+from pyengine.journal.snapshots import prune, write_snapshot
 
 __all__ = [
     "Acknowledgement",
@@ -22,5 +23,7 @@ __all__ = [
     "JournalHeld",
     "JournalTimeout",
     "Recovered",
+    "prune",
     "recover",
+    "write_snapshot",
 ]

@@ -102,6 +102,24 @@ class Segment:
         return changed
 
 
+def first_header(path: Path) -> SegmentHeader:
+    """Read the header of the oldest segment.
+
+    Raises
+    ------
+    JournalError
+        There is no segment, or it has none.
+    """
+    paths = segment_paths(path)
+    if not paths:
+        raise JournalError(f"path must be the folder of a journal, has no segments: {str(path)!r}")
+    with paths[0].open("rb") as file:
+        try:
+            return SegmentHeader.unpack(file.read(HEADER_BYTES))[0]
+        except ValueError as error:
+            raise JournalDamaged(paths[0].name, 0, int(paths[0].name[:20]), str(error)) from error
+
+
 def upcoming(sealed: Segment) -> Path | None:
     """Find the segment behind a sealed one that was made, but hasn't got its name yet."""
     for path in sorted(sealed.path.parent.glob(f"*-{sealed.header.number + 1:08d}{SUFFIX}{NEXT_SUFFIX}")):
