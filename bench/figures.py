@@ -94,6 +94,27 @@ TARGETS: Final[Mapping[str, Target]] = {
         aim=10,
         more_is_better=True,
     ),
+    "journal_arrays": Target(
+        words="journal: arrays, waiting for the disk after each 10,000 commands",
+        unit="M commands/s",
+        must=2,
+        aim=5,
+        more_is_better=True,
+    ),
+    "journal_call": Target(
+        words="journal: one caller waiting for each command, p50, on top of a bare fdatasync",
+        unit="us",
+        must=200,
+        aim=50,
+        more_is_better=False,
+    ),
+    "journal_flight": Target(
+        words="journal: 1,000 coroutines, or 32 threads, each waiting", unit="k commands/s", must=30, aim=100, more_is_better=True
+    ),
+    "journal_recovery": Target(
+        words="journal: events applied in recovery", unit="M events/s", must=5, aim=10, more_is_better=True
+    ),
+    "journal_bytes": Target(words="journal: bytes an event", unit="B", must=80, aim=40, more_is_better=False),
 }
 """The table of promised figures, all for the mixed flow around a book of about 4,000 orders unless they say otherwise."""
 

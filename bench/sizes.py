@@ -35,6 +35,8 @@ class Sizes:
     speed_records: int
     speed_rounds: int
     sustained_s: int
+    journal_calls: int
+    journal_rounds: int
 
 
 FULL: Final = Sizes(
@@ -63,6 +65,8 @@ FULL: Final = Sizes(
     speed_records=200_000,
     speed_rounds=7,
     sustained_s=60,
+    journal_calls=2_000,
+    journal_rounds=7,
 )
 QUICK: Final = Sizes(
     flow_commands=200_000,
@@ -90,4 +94,6 @@ QUICK: Final = Sizes(
     speed_records=20_000,
     speed_rounds=3,
     sustained_s=3,
+    journal_calls=300,
+    journal_rounds=3,
 )

@@ -15,6 +15,7 @@ SECTIONS: Final = (
     "memory",
     "recorded",
     "states",
+    "journal",
     "flash1",
     "peers",
 )

@@ -21,9 +21,13 @@ cdef class EngineCore:
     cdef InMemoryTradeStore trade_memory
     cdef readonly object order_store      # as given: `order_memory` itself, or a store that may have it as its first layer
     cdef readonly object trade_store
+    cdef object acknowledge        # called with the last sequence number before a call returns, or None
+    cdef object refusal            # raised by every later command, or None
+    cdef uint64_t mode_changes     # how often a user's self-trade mode was set
     cdef object __weakref__
 
     cdef int enter(self) except -1
+    cdef int acknowledged(self) except -1
     cdef int attach_stores(self, object order_store, object trade_store) except -1
     cdef int stores_ready(self, uint64_t orders) except -1
     cdef int begin_unlocked(self) except -1

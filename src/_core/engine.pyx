@@ -127,6 +127,8 @@ cdef class EngineCore:
     cdef int begin_unlocked(self) except -1:
         """Become the one call that may run without the GIL."""
         self.enter()
+        if self.refusal is not None:
+            raise self.refusal
         if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
             with nogil:
                 PyThread_acquire_lock(self.lock, WAIT_LOCK)
@@ -146,6 +148,49 @@ cdef class EngineCore:
         if not self.closed:
             self.enter()
             self.closed = True
+
+    # --- what a journal needs -------------------------------------------------------------------------------------------
+
+    def acknowledge_by(self, acknowledge):
+        """
+        Have each call that runs commands wait, before it returns, for what makes them durable.
+
+        Parameters
+        ----------
+        acknowledge : callable or None
+            Called with the sequence number of the last event; what it raises, the call raises. None: calls don't wait.
+        """
+        self.enter()
+        self.acknowledge = acknowledge
+
+    def refuse_commands(self, refusal):
+        """Have every later command raise this exception; reading goes on."""
+        self.refusal = refusal
+
+    cdef int acknowledged(self) except -1:
+        """Wait until the events so far are durable, if that was asked for."""
+        self.acknowledge(self.state.out.seq - 1)
+        return 0
+
+    @property
+    def self_trade(self):
+        """What DEFAULT refers to for users without a mode of their own."""
+        return self.state.stp
+
+    @property
+    def user_mode_changes(self):
+        """How often the self-trade mode of a user was set."""
+        return self.mode_changes
+
+    def user_modes(self):
+        """Return the self-trade mode of each user as an array of uint8; [0] is nobody's. O(users)."""
+        cdef uint32_t user
+        cdef uint8_t[::1] modes
+        answer = np.zeros(self.state.user_count, np.uint8)
+        modes = answer
+        for user in range(<uint32_t>modes.shape[0]):
+            modes[user] = self.state.users[user].stp
+        return answer
 
     # --- instruments and users ----------------------------------------------------------------------------------------
 
@@ -242,6 +287,7 @@ cdef class EngineCore:
                 raise MemoryError
         if self_trade is not None:
             self.state.users[<int>known].stp = stp
+            self.mode_changes += 1
         return known
 
     def user_name(self, number):
@@ -262,6 +308,8 @@ cdef class EngineCore:
         cdef int status
         if self.busy or self.closed:
             self.enter()
+        if self.refusal is not None:
+            raise self.refusal
         if s.collector.order_sink != NULL or s.collector.trade_sink != NULL:
             self.stores_ready(1)
         s.impatient = False
@@ -289,7 +337,11 @@ cdef class EngineCore:
             state_collect(s)
         ring_publish(s.ring, s.out.seq)
         s.out.published = s.out.seq
-        return self.result(c, status, instrument)
+        if self.acknowledge is None:
+            return self.result(c, status, instrument)
+        result = self.result(c, status, instrument)
+        self.acknowledged()
+        return result
 
     cdef Result result(self, const Command* c, int status, object instrument):
         cdef State* s = self.state
@@ -495,11 +547,16 @@ cdef class EngineCore:
             s.collector.keep = False
         self.end_unlocked()
         if not events:
+            if self.acknowledge is not None:
+                self.acknowledged()
             return None, answer
         if s.collector.lost:
             give_warm(s.collector.events, s.collector.capacity)
             raise MemoryError("the commands were run, but there was no memory for all of their events")
-        return buffer_of(s.collector.events, s.collector.capacity, s.collector.count), answer
+        buffer = buffer_of(s.collector.events, s.collector.capacity, s.collector.count)
+        if self.acknowledge is not None:
+            self.acknowledged()
+        return buffer, answer
 
     # --- state --------------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -34,6 +35,7 @@ from pyengine.snapshot import restore_snapshot, take_snapshot
 from pyengine.stores.interfaces import Flushed, OrderStore, TradeStore
 
 if TYPE_CHECKING:
+    from pyengine.journal import Acknowledgement, Journal
     from pyengine.stores.feed import EngineFeed
 
 
@@ -99,6 +101,12 @@ class Engine(EngineCore):
         Resting orders to take memory for at once; the engine grows beyond as needed.
     publish_wait_s : float
         How long a command waits for required consumers before it is refused.
+    journal : Journal, str or Path, optional
+        Where every event is written down, a new one; see `pyengine.journal`. An engine that is to go on with the journal of
+        an earlier one comes from `Journal.resume`. Closing the engine closes it.
+    durability : str
+        With a journal, "journal": calls that run commands return when their events are on the disk. "memory": they return at
+        once, and `acknowledged` tells who wants to know.
 
     Notes
     -----
@@ -106,6 +114,7 @@ class Engine(EngineCore):
     """
 
     _feed: EngineFeed | None = None
+    _journal: Journal | None = None
 
     def __init__(
         self,
@@ -118,6 +127,8 @@ class Engine(EngineCore):
         trade_store: TradeStore | None = None,
         capacity: int = 0,  # noqa: ARG002
         publish_wait_s: float = 1.0,  # noqa: ARG002
+        journal: Journal | str | Path | None = None,
+        durability: str = "journal",
     ) -> None:
         if not isinstance(order_store, InMemoryOrderStore | None) or not isinstance(trade_store, InMemoryTradeStore | None):
             # Not at the top: most engines have nothing to do with composites and their threads.
@@ -126,6 +137,24 @@ class Engine(EngineCore):
             self._feed = EngineFeed(self, order_store, trade_store)
         for instrument in instruments:
             self.add_instrument(instrument)
+        if journal is not None:
+            self._open_journal(journal, durability)
+
+    def _open_journal(self, journal: Journal | str | Path, durability: str) -> None:
+        # Not at the top: it needs threads, and a library that only some installations have.
+        from pyengine.journal import Journal  # noqa: PLC0415
+
+        if isinstance(journal, Journal):
+            journal.attach(self, durability=durability)
+            return
+        if not isinstance(journal, (str, Path)):
+            raise FieldTypeError("journal", journal, "a Journal, or the path of one")
+        opened = Journal(journal)
+        try:
+            opened.attach(self, durability=durability)
+        except BaseException:
+            opened.finish()
+            raise
 
     def submit(
         self,
@@ -317,17 +346,49 @@ class Engine(EngineCore):
         """
         return Flushed() if self._feed is None else self._feed.flush(timeout_s)
 
+    @property
+    def journal(self) -> Journal | None:
+        """Where every event is written down, if anywhere."""
+        return self._journal
+
+    def take_journal(self, journal: Journal) -> None:
+        """Keep the journal that writes this engine's events down; journals call it, nobody else needs to."""
+        self._journal = journal
+
+    def acknowledged(self) -> Acknowledgement:
+        """Return what can be waited for, awaited, or taken as a future, until all that has happened so far is on the disk.
+
+        Raises
+        ------
+        FieldError
+            The engine has no journal.
+        """
+        if self._journal is None:
+            raise FieldError("journal", None, "a Journal for anything to be on the disk")
+        return self._journal.acknowledged()
+
     def close(self, timeout_s: float = 5.0) -> None:
-        """Refuse all later calls, and bring the stores what has happened, up to a deadline; they stay open.
+        """Refuse all later calls, and bring journal and stores what has happened, up to a deadline; stores stay open.
 
         Consumers can still read what is in the ring. Closing twice is closing once.
+
+        Raises
+        ------
+        JournalFailed, JournalTimeout
+            Not everything is in the journal.
         """
         super().close()
-        if self._feed is not None:
-            self._feed.finish(timeout_s)
+        try:
+            if self._journal is not None:
+                self._journal.close(timeout_s)
+        finally:
+            if self._feed is not None:
+                self._feed.finish(timeout_s)
 
     def __del__(self) -> None:
-        """Bring the stores what has happened."""
+        """Bring journal and stores what has happened."""
+        if self._journal is not None:
+            self._journal.finish()
         if self._feed is not None:
             self._feed.finish()
 

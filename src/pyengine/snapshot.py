@@ -46,7 +46,7 @@ def take_snapshot(engine: Engine) -> bytes:
     counters, *arrays = dump(engine)
     header = {
         "counters": counters,
-        "instruments": [_described(instrument) for instrument in engine.instruments],
+        "instruments": [described(instrument) for instrument in engine.instruments],
         "users": [engine.user_name(number) for number in range(1, len(arrays[2]))],
         "rows": {name: len(array) for (name, _), array in zip(_ARRAYS, arrays, strict=True)},
         "state_hash": engine.state_hash(),
@@ -83,7 +83,7 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
     engine = make(**options)
     try:
         for entry in header["instruments"]:
-            engine.add_instrument(_instrument(entry))
+            engine.add_instrument(instrument_from(entry))
         for number, name in enumerate(header["users"], start=1):
             if engine.user(name) != number:
                 raise SnapshotError(f"user {name!r} must be number {number}")  # noqa: TRY301  one place for all that contradicts
@@ -125,7 +125,8 @@ def _read(raw: memoryview) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
     return header, arrays
 
 
-def _described(instrument: Instrument) -> dict[str, str]:
+def described(instrument: Instrument) -> dict[str, str]:
+    """Describe an instrument exactly, for JSON."""
     return {
         "symbol": instrument.symbol,
         **{name: str(getattr(instrument, name)) for name in ("tick_size", "lot_size")},
@@ -133,7 +134,8 @@ def _described(instrument: Instrument) -> dict[str, str]:
     }
 
 
-def _instrument(entry: dict[str, str]) -> Instrument:
+def instrument_from(entry: dict[str, str]) -> Instrument:
+    """Make the instrument that `described` described."""
     symbol, tick_size, lot_size = entry["symbol"], entry["tick_size"], entry["lot_size"]
     limits: dict[str, Any] = {name: entry[name] for name in ("min_price", "max_price", "min_qty", "max_qty")}
     return Instrument(symbol, tick_size, lot_size, **limits)

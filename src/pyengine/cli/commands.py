@@ -6,6 +6,7 @@ import click
 
 from pyengine.cli.check import check_command
 from pyengine.cli.config import config_command
+from pyengine.cli.journal import journal_command
 from pyengine.cli.migrate import migrate_command
 from pyengine.cli.replay import replay_command
 
@@ -20,3 +21,4 @@ commands.add_command(replay_command)
 commands.add_command(config_command)
 commands.add_command(check_command)
 commands.add_command(migrate_command)
+commands.add_command(journal_command)

@@ -1,0 +1,111 @@
+"""From an engine's ring to commits: what has happened, and before it the names that it refers to."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from pyengine._core.consumer import Consumer
+from pyengine.journal.format import Definitions, FrameKind, definition_payloads
+from pyengine.journal.segments import Content, SegmentWriter
+from pyengine.journal.waiters import Marks
+from pyengine.records import Records
+
+
+class Committer:
+    """Makes commits of what a consumer reads.
+
+    Parameters
+    ----------
+    consumer : Consumer
+        A required one.
+    writer : SegmentWriter
+    definitions : Definitions
+        What the journal has defined already.
+
+    Attributes
+    ----------
+    durable_marks : tuple of int
+        How many instruments, users and changes of modes are on the disk.
+    counts : dict of str to int
+
+    Notes
+    -----
+    Not thread-safe. What `commit` raises ends it: what it had read is lost to it, and what the disk has isn't known.
+    """
+
+    def __init__(self, consumer: Consumer, writer: SegmentWriter, definitions: Definitions) -> None:
+        self.consumer = consumer
+        self.writer = writer
+        self._definitions = definitions
+        self._modes = np.zeros(1, np.uint8)
+        # Modes are written down at first: what the engine has counts, whoever set them.
+        self._marks: Marks = (definitions.instruments, definitions.users, -1)
+        self.durable_marks = self._marks
+        self.counts = dict.fromkeys(("commits", "events", "definitions", "longest_sync_ns"), 0)
+
+    @property
+    def head(self) -> int:
+        """Sequence number below which everything has happened. The engine publishes whole commands only."""
+        return self.consumer.position + self.consumer.lag
+
+    @property
+    def current_marks(self) -> Marks:
+        """How many instruments, users and changes of modes there are in the engine."""
+        engine = self.consumer.engine
+        names = engine.names
+        return len(names.instruments), len(names.users) - 1, engine.user_mode_changes
+
+    def commit(self) -> int:
+        """Make durable what has happened up to now; return how many events it was."""
+        consumer, head = self.consumer, self.head
+        events: list[Records] = []
+        while consumer.position < head:
+            events.append(consumer.read(head - consumer.position))
+        # Looked at after the events, so that everything that they refer to is among it.
+        before = self._definitions.instruments, self._definitions.users, self._definitions.digest
+        contents = self._new_definitions()
+        count = sum(len(rows) for rows in events)
+        if count:
+            contents.append((FrameKind.EVENTS, [rows.view(np.uint8) for rows in events], count))
+        if contents:
+            self.writer.write(contents, before)
+            # The engine may have this part of its ring back before the disk has it: after a failure nothing is read any more.
+            del contents
+            events.clear()
+            self._sync()
+        self.counts["events"] += count
+        self.durable_marks = self._marks
+        return count
+
+    def _sync(self) -> None:
+        begun = time.perf_counter_ns()
+        self.writer.sync()
+        self.counts["longest_sync_ns"] = max(self.counts["longest_sync_ns"], time.perf_counter_ns() - begun)
+        self.counts["commits"] += 1
+
+    def _new_definitions(self) -> list[Content]:
+        marks = self.current_marks
+        if marks == self._marks:
+            return []
+        instruments, users, changes = self._marks
+        names = self.consumer.engine.names
+        new_instruments = names.instruments[instruments : marks[0]]
+        new_users = [str(name) for name in names.users[users + 1 : marks[1] + 1]]
+        modes = self._new_modes(marks[1]) if marks[2] != changes else {}
+        payloads = definition_payloads(instruments, new_instruments, users + 1, new_users, modes)
+        self._definitions.add(new_instruments, new_users)
+        self._marks = marks
+        self.counts["definitions"] += len(new_instruments) + len(new_users) + len(modes)
+        return [(FrameKind.DEFINITIONS, [payload], count) for payload, count in payloads]
+
+    def _new_modes(self, users: int) -> dict[int, int]:
+        """Find whose mode isn't the one that was written down last. O(users)."""
+        modes = self.consumer.engine.user_modes()[: users + 1]
+        before = np.zeros(len(modes), np.uint8)
+        before[: len(self._modes)] = self._modes
+        # In a journal that goes on, nobody's mode is known yet.
+        changed = np.flatnonzero(modes != before) if self._marks[2] >= 0 else np.arange(1, len(modes))
+        self._modes = modes
+        return {int(user): int(modes[user]) for user in changed}

@@ -1,0 +1,52 @@
+"""Errors of the journal."""
+
+from __future__ import annotations
+
+from pyengine.errors import PyengineError
+
+
+class JournalError(PyengineError):
+    """Base of all errors that only journals raise."""
+
+
+class JournalFailed(JournalError, RuntimeError):
+    """The journal can't make anything durable any more; what it acknowledged before is on the disk. The text says what to do."""
+
+
+class JournalClosed(JournalError, RuntimeError):
+    """The journal was closed before this call."""
+
+
+class JournalHeld(JournalError, RuntimeError):
+    """Another process, or another journal object of this one, writes to it; the text says who."""
+
+
+class JournalTimeout(JournalError, TimeoutError):
+    """The events weren't on the disk in time. They may come to be; waiting again is possible."""
+
+
+class JournalDamaged(JournalError, ValueError):
+    """A journal isn't as it was written; nothing was made of it.
+
+    Attributes
+    ----------
+    segment : str
+        Name of the file.
+    offset : int
+        Byte of the file where what is wrong begins.
+    seq : int
+        Sequence number of the first event that can't be had.
+    problem : str
+        What is wrong there.
+    """
+
+    def __init__(self, segment: str, offset: int, seq: int, problem: str) -> None:
+        self.segment = segment
+        self.offset = offset
+        self.seq = seq
+        self.problem = problem
+        super().__init__(f"{segment}, byte {offset}, event {seq}: {problem}")
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int, str]]:
+        """Pickle by the parts, as the message is made from them."""
+        return type(self), (self.segment, self.offset, self.seq, self.problem)

@@ -1,0 +1,247 @@
+"""Snapshots of a journal: made of the journal itself, so that the engine that writes it doesn't stop for them.
+
+    name     ``<sequence number of the last event>.snapshot``
+    content  magic "PYENJSNP" | version u32 | 0 u32 | identity 16 B | last_seq u64 | state hash u64 | length u64 | 0 u32 | crc u32
+             | an engine's snapshot, `length` bytes, which ends with a digest of itself
+
+The CRC is CRC-32C over what is before it. The file gets its name when it was read again, and led to the state that it was made
+of. It doesn't count if the journal ends before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pyengine.engine import Engine
+from pyengine.errors import FieldError, PyengineError
+from pyengine.journal.disk import Disk, write_all
+from pyengine.journal.errors import JournalError
+from pyengine.journal.format import crc32c
+from pyengine.journal.reader import first_header, segment_paths
+
+_log = logging.getLogger("pyengine.journal")
+
+SNAPSHOT_SUFFIX = ".snapshot"
+_UNFINISHED = ".unfinished"
+_MAGIC = b"PYENJSNP"
+_VERSION = 1
+_HEAD = struct.Struct("<8sII16sQQQI")
+_CRC = struct.Struct("<I")
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    """A snapshot beside the segments.
+
+    Attributes
+    ----------
+    last_seq : int
+        Sequence number of the last event that is in it.
+    """
+
+    path: Path
+    last_seq: int
+
+    def load(self, identity: bytes | None, options: dict[str, Any]) -> Engine:
+        """Make an engine of it, checked to the last order.
+
+        Raises
+        ------
+        PyengineError
+            It is damaged, of another journal, or of another version.
+        OSError
+            It can't be read.
+        """
+        content = self.path.read_bytes()
+        size = _HEAD.size + _CRC.size
+        if len(content) < size:
+            raise JournalError(f"{self.path.name}: a snapshot must have at least {size} bytes, had {len(content)}")
+        magic, version, _, of, last_seq, state_hash, length, _ = _HEAD.unpack_from(content)
+        [crc] = _CRC.unpack_from(content, _HEAD.size)
+        if magic != _MAGIC or crc32c(content[: _HEAD.size]) != crc or version != _VERSION:
+            raise JournalError(f"{self.path.name}: the head must be intact and of version {_VERSION}, isn't")
+        if identity is not None and of != identity:
+            raise JournalError(f"{self.path.name}: the journal's identity must be {identity.hex()}, was {of.hex()}")
+        if last_seq != self.last_seq or length != len(content) - size:
+            raise JournalError(f"{self.path.name}: name and length must be {last_seq} and {length}, aren't")
+        engine = Engine.restore(memoryview(content)[size:], **options)
+        if (engine.next_seq - 1, engine.state_hash()) != (last_seq, state_hash):
+            raise JournalError(f"{self.path.name}: the state must be that of event {last_seq}, isn't")
+        return engine
+
+
+def snapshot_files(path: Path) -> list[SnapshotFile]:
+    """List the snapshots of a journal, newest first. Whether they are good is seen when they are loaded."""
+    found = []
+    for entry in path.glob(f"*{SNAPSHOT_SUFFIX}"):
+        number = entry.name.removesuffix(SNAPSHOT_SUFFIX)
+        if number.isdigit():
+            found.append(SnapshotFile(entry, int(number)))
+    return sorted(found, key=lambda one: one.last_seq, reverse=True)
+
+
+def good_snapshots(path: Path, most: int) -> list[SnapshotFile]:
+    """List the newest snapshots that lead to what they were made of, newest first."""
+    good: list[SnapshotFile] = []
+    identity = first_header(path).identity
+    for one in snapshot_files(path):
+        try:
+            one.load(identity, {"ring_capacity": 64})
+        except (PyengineError, OSError) as error:
+            _log.error("%s is of no use: %s", one.path, error)
+        else:
+            good.append(one)
+        if len(good) == most:
+            break
+    return good
+
+
+def write_snapshot(path: str | Path, *, disk: Disk | None = None) -> SnapshotFile:
+    """Write the state that a journal leads to beside its segments, so that recovery begins there.
+
+    It is made of the newest snapshot and the events behind it, which are only read: it may be done in any process, while the
+    engine goes on.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+    disk : Disk, optional
+        What the operating system is asked through.
+
+    Returns
+    -------
+    SnapshotFile
+        It was read again, and led to the same state; or the one that was there already.
+
+    Raises
+    ------
+    JournalDamaged, JournalError
+        As `recover`; or the snapshot didn't lead to the state that it was made of.
+    OSError
+        It can't be written; then there is none.
+    """
+    from pyengine.journal.recovery import recover  # noqa: PLC0415  recovery begins with snapshots
+
+    folder, disk = Path(path), Disk() if disk is None else disk
+    found = recover(folder, ring_capacity=64)
+    target = folder / f"{found.last_seq:020d}{SNAPSHOT_SUFFIX}"
+    identity = first_header(folder).identity
+    body = found.engine.snapshot()
+    head = _HEAD.pack(_MAGIC, _VERSION, 0, identity, found.last_seq, found.engine.state_hash(), len(body), 0)
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}{_UNFINISHED}")
+    fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        try:
+            write_all(disk, fd, [head, _CRC.pack(crc32c(head)), body], 0)
+            disk.sync(fd)
+        finally:
+            disk.close(fd)
+        _check_written(SnapshotFile(unfinished, found.last_seq), identity, body)
+        # Its last events may have been read before the disk had them.
+        _sync_file(segment_paths(folder)[-1], disk)
+        disk.rename(unfinished, target)
+    except BaseException:
+        disk.unlink(unfinished)
+        raise
+    disk.sync_folder(folder)
+    return SnapshotFile(target, found.last_seq)
+
+
+def _check_written(written: SnapshotFile, identity: bytes, body: bytes) -> None:
+    if written.load(identity, {"ring_capacity": 64}).snapshot() != body:
+        raise JournalError(f"{written.path.name}: what was written must lead to the state that it was made of, doesn't")
+
+
+def _sync_file(path: Path, disk: Disk) -> None:
+    fd = disk.open(path, os.O_RDONLY)
+    try:
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+
+
+def prune(
+    path: str | Path,
+    *,
+    keep: Iterable[Callable[[], int]] = (),
+    keep_snapshots: int = 2,
+    archive: str | Path | None = None,
+    disk: Disk | None = None,
+) -> list[Path]:
+    """Take away the segments that nobody needs any more: those before the oldest of some good snapshots.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder; its engine may go on meanwhile.
+    keep : iterable of callables
+        Each returns the lowest sequence number that somebody still needs; it and what follows stays.
+    keep_snapshots : int
+        How many good snapshots must cover a segment, so that the newest may be lost; older ones are taken away too.
+    archive : str or Path, optional
+        Folder to put the segments into, compressed with zstd, before they are taken away.
+    disk : Disk, optional
+        What the operating system is asked through.
+
+    Returns
+    -------
+    list of Path
+        The segments that were taken away. None, as long as there are fewer good snapshots than asked for.
+
+    Raises
+    ------
+    OSError
+        One couldn't be put away; it and all later ones are where they were.
+    """
+    if isinstance(keep_snapshots, bool) or not isinstance(keep_snapshots, int) or keep_snapshots < 1:
+        raise FieldError("keep_snapshots", keep_snapshots, "an int from 1 on")
+    folder, disk = Path(path), Disk() if disk is None else disk
+    good = good_snapshots(folder, keep_snapshots)
+    if len(good) < keep_snapshots:
+        return []
+    needed = min([good[-1].last_seq + 1, *(call() for call in keep)])
+    paths, gone = segment_paths(folder), []
+    # A segment ends where the next one begins; the newest stays in any case. The oldest goes first: no gap is left by a crash.
+    for segment, following in pairwise(paths):
+        if int(following.name[:20]) > needed:
+            break
+        if archive is not None:
+            _archive(segment, Path(archive), disk)
+        disk.unlink(segment)
+        disk.sync_folder(folder)
+        gone.append(segment)
+    for old in snapshot_files(folder):
+        if old.last_seq < good[-1].last_seq:
+            disk.unlink(old.path)
+    return gone
+
+
+def _archive(segment: Path, folder: Path, disk: Disk) -> None:
+    """Put a compressed copy of a segment into a folder, durable."""
+    from pyengine.optional import require  # noqa: PLC0415  only archives need it
+
+    zstandard = require("zstandard", "zstd")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{segment.name}.zst"
+    unfinished = folder / f"{target.name}{_UNFINISHED}"
+    content = segment.read_bytes()
+    packed = zstandard.ZstdCompressor(write_checksum=True).compress(content)
+    fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        write_all(disk, fd, [packed], 0)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    if zstandard.ZstdDecompressor().decompress(unfinished.read_bytes(), max_output_size=len(content)) != content:
+        message = f"{unfinished} must lead to {segment.name} again, doesn't"
+        raise OSError(message)
+    disk.rename(unfinished, target)
+    disk.sync_folder(folder)

@@ -1,0 +1,67 @@
+"""The thread that writes a journal, and what wakes it. It doesn't keep the journal alive while it sleeps."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyengine.journal.journal import Journal
+
+_MANY = 2048
+_SHORTEST_NAP_S = 0.25e-3
+_LONGEST_NAP_S = 2e-3
+
+
+class Bell:
+    """One sleeper, any number of others who wake it.
+
+    Whoever rings has said before what there is to do. Whoever sleeps listens first, then looks whether there is something to do,
+    and only then sleeps: so nothing is missed.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listens = False
+
+    def ring(self) -> None:
+        """Wake the sleeper, if there is one."""
+        if self._listens:
+            self._listens = False
+            with contextlib.suppress(RuntimeError):
+                self._lock.release()
+
+    def listen(self) -> None:
+        """Be woken from now on."""
+        self._lock.acquire(blocking=False)
+        self._listens = True
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for the bell, at most so long."""
+        self._lock.acquire(timeout=seconds)
+        self._listens = False
+
+
+def write_on(journal_of: weakref.ref[Journal]) -> None:
+    """Write until the journal is closed, or gone with its engine."""
+    nap_s = _SHORTEST_NAP_S
+    while True:
+        journal = journal_of()
+        if journal is None:
+            return
+        count = journal.step()
+        if count < 0:
+            return
+        if count <= _MANY and not journal.is_awaited():
+            # Nobody waits: what comes within the next moment goes into the same commit.
+            nap_s = _SHORTEST_NAP_S if count else min(2 * nap_s, _LONGEST_NAP_S)
+            bell = journal.bell
+            bell.listen()
+            if journal.is_awaited():
+                continue
+            del journal
+            bell.sleep(nap_s)
+        else:
+            del journal
