@@ -45,7 +45,8 @@ class PlainFile:
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = last_line_end(self._fd, os.fstat(self._fd).st_size) if size is None else size
+        self.full_size = os.fstat(self._fd).st_size
+        self.size = last_line_end(self._fd, self.full_size) if size is None else size
 
     def read(self, at: int, count: int) -> bytes:
         """Read up to `count` bytes."""
@@ -97,18 +98,21 @@ def closed_path(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number:06}")
 
 
-@contextmanager
-def open_closed(path: Path) -> Iterator[Section]:
-    """Open a closed file, packed or not; it may be being packed at this moment."""
-    section: Section
+def closed_section(path: Path) -> Section:
+    """Open a closed file, packed or not, which the caller closes; it may be being packed at this moment."""
     try:
-        section = PackedFile(packed_path(path))
+        return PackedFile(packed_path(path))
     except FileNotFoundError:
         try:
-            section = PlainFile(path)
+            return PlainFile(path)
         except FileNotFoundError:
-            section = PackedFile(packed_path(path))
-    with closing(section):
+            return PackedFile(packed_path(path))
+
+
+@contextmanager
+def open_closed(path: Path) -> Iterator[Section]:
+    """Open a closed file until the end of the block."""
+    with closing(closed_section(path)) as section:
         yield section
 
 
