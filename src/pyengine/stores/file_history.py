@@ -45,12 +45,24 @@ class PlainFile:
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.full_size = os.fstat(self._fd).st_size
         self.size = last_line_end(self._fd, self.full_size) if size is None else size
+
+    @property
+    def full_size(self) -> int:
+        """Bytes that are there now, whole lines or not."""
+        return os.fstat(self._fd).st_size
 
     def read(self, at: int, count: int) -> bytes:
         """Read up to `count` bytes."""
         return os.pread(self._fd, min(count, self.size - at), at)
+
+    def is_under(self, path: Path) -> bool:
+        """Whether it is the file of a name at the moment."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(self._fd))
 
     def close(self) -> None:
         """Close the descriptor."""
