@@ -400,12 +400,21 @@ def test_what_the_kernel_takes_json_takes_too_and_the_same(at: int, byte: int, d
         assert bytes(row) == bytes(expected)
 
 
-def test_marks_change_with_every_byte() -> None:
-    [mark] = line_marks(LINE)
+def test_marks_change_with_every_bit() -> None:
+    [mark], lowest, highest = line_marks(LINE)
+    assert (lowest, highest) == (2, 2)
     for at in range(len(LINE) - 1):
         for bit in range(8):
             changed = bytearray(LINE)
             changed[at] ^= 1 << bit
-            assert line_marks(bytes(changed))[0] != mark
-    assert len(line_marks(b"")) == 0
-    assert line_marks(b"\n")[0] != line_marks(b"\0\n")[0]
+            if changed[at] != 10:
+                assert line_marks(bytes(changed))[0][0] != mark
+    for length in range(40):
+        assert len(set(line_marks(b"\0" * length + b"\n" + b"\0" * (length + 1) + b"\n")[0].tolist())) == 2
+
+
+def test_marks_come_with_the_lowest_and_the_highest_id() -> None:
+    text = trade_lines(rows([7, 3, 2**63 - 1, 5]), names())
+    assert line_marks(text + b"x\n{}\n" + b'{"trade_id":0,\n{"trade_id":9223372036854775808,\n{"trade_id":01,\n')[1:] == (3, 2**63 - 1)
+    for text in (b"", b"x", b"\n", b'{"trade_id":\n', b'{"trade_id":1\n'):
+        assert line_marks(text)[1:] == (0, 0)

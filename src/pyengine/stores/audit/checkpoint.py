@@ -13,13 +13,13 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyengine._core.json_lines import line_trade_ids
 from pyengine._core.log_lines import line_marks
 from pyengine.store_errors import StoreDamaged, StoreUnavailable
 from pyengine.stores.file_append import last_line_end
@@ -54,7 +54,7 @@ class ChainHead(NamedTuple):
     last_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """What some bytes of one file of the log are.
 
@@ -91,8 +91,9 @@ class Checkpoint:
     prev: str
     marks: bytes
 
+    @cached_property
     def linked(self) -> bytes:
-        """Write what the link is the hash of."""
+        """What the link is the hash of."""
         fields = {
             "n": self.n,
             "file": self.file,
@@ -108,16 +109,14 @@ class Checkpoint:
         }
         return json.dumps(fields, separators=(",", ":")).encode()[:-1]
 
-    @property
+    @cached_property
     def link(self) -> str:
         """The hash of it all."""
-        return hashlib.sha256(self.linked()).hexdigest()
+        return hashlib.sha256(self.linked).hexdigest()
 
     def line(self) -> bytes:
         """Write the line of the chain."""
-        linked = self.linked()
-        link = hashlib.sha256(linked).hexdigest().encode()
-        return linked + b',"link":"' + link + b'","marks":"' + base64.b64encode(self.marks) + b'"}\n'
+        return self.linked + b',"link":"' + self.link.encode() + b'","marks":"' + base64.b64encode(self.marks) + b'"}\n'
 
     def head(self) -> ChainHead:
         """Give what has to be known of it to trust all before."""
@@ -130,17 +129,15 @@ class Checkpoint:
 
 def checkpoint_of(text: bytes, before: Checkpoint | None, file: int, begin: int, *, found: bool) -> Checkpoint:
     """Make the checkpoint of some lines. O(bytes)."""
-    ids = line_trade_ids(text)
-    ids = ids[ids > 0]
-    marks = line_marks(text)
+    marks, lowest, highest = line_marks(text)
     return Checkpoint(
         n=1 if before is None else before.n + 1,
         file=file,
         begin=begin,
         end=begin + len(text),
         lines=len(marks),
-        first_id=int(ids.min()) if len(ids) else 0,
-        last_id=int(ids.max()) if len(ids) else 0,
+        first_id=lowest,
+        last_id=highest,
         found=found,
         sha256=hashlib.sha256(text).hexdigest(),
         prev=NO_LINK if before is None else before.link,

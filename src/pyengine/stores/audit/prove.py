@@ -79,7 +79,7 @@ def _behind(path: Path, line: FoundLine, head: str | None) -> tuple[Checkpoint, 
         if covering is None and checkpoint.file == line.number and checkpoint.begin <= line.at < checkpoint.end:
             covering = checkpoint
         if covering is not None:
-            links.append(checkpoint.linked())
+            links.append(checkpoint.linked)
             if head is not None and checkpoint.link == head.lower():
                 return covering, links
     if covering is None:

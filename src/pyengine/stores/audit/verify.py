@@ -235,7 +235,7 @@ class _Verification:
 
     def _locate(self, checkpoint: Checkpoint, text: bytes) -> None:
         """Find the first line that isn't the one that was written."""
-        expected, there = checkpoint.line_marks(), line_marks(text)
+        expected, there = checkpoint.line_marks(), line_marks(text)[0]
         count = min(len(expected), len(there))
         differing = np.flatnonzero(expected[:count] != there[:count])
         good = int(differing[0]) if len(differing) else count
