@@ -11,6 +11,7 @@ SECTIONS: Final = (
     "stores",
     "layers",
     "layer_speed",
+    "audit",
     "deep",
     "memory",
     "recorded",

@@ -44,6 +44,7 @@ from pyengine.records import (
     order_events,
     trade_events,
 )
+from pyengine.stores.log_reader import TradeLogReader
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,7 @@ __all__ = [
     "Status",
     "TimeInForce",
     "Trade",
+    "TradeLogReader",
     "UnknownInstrument",
     "commands_from",
     "make_commands",

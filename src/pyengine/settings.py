@@ -128,6 +128,10 @@ class Settings(BaseSettings):
     """Begin a new file every day (UTC)."""
     trade_log_compress: values.Switch = True
     """Pack files that are closed with zstd."""
+    trade_log_chain: values.Switch = True
+    """Write checkpoints beside it, by which `pyengine audit verify` finds every changed line."""
+    trade_log_chain_interval: values.Timeout = timedelta(seconds=1)
+    """How long lines stay without a checkpoint at most."""
     trade_stores: values.Specs = ()
     """Stores of your own, behind the others."""
 

@@ -205,6 +205,8 @@ def _file(settings: Settings) -> FileTradeStore:
         rotate_bytes=int(settings.trade_log_rotate_size),
         rotate_daily=settings.trade_log_rotate_daily,
         compress=settings.trade_log_compress,
+        chain=settings.trade_log_chain,
+        chain_interval_s=settings.trade_log_chain_interval.total_seconds(),
     )
 
 

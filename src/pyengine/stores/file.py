@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
 from pyengine.optional import require
 from pyengine.records import TRADE_DTYPE, Records
-from pyengine.store_errors import StoreClosed, StoreDamaged, StoreError, StoreUnavailable
+from pyengine.store_errors import StoreClosed, StoreDamaged, StoreError, StoreRefused, StoreUnavailable
 from pyengine.stores.arguments import limit_of, whole
+from pyengine.stores.audit.checkpoint import ChainHead
+from pyengine.stores.audit.writer import Anchor, ChainOptions
 from pyengine.stores.file_history import Line, LogView, newest_lines
 from pyengine.stores.file_log import LogOptions, TradeLog
 from pyengine.stores.file_meta import LogMeta, same_grid
@@ -33,6 +35,7 @@ from pyengine.stores.file_packer import Packer
 from pyengine.stores.file_writer import FileWriter, Fsync, WriterOptions, finish
 from pyengine.stores.interfaces import Flushed, StoreStats
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
+from pyengine.stores.log_reader import TradeLogReader
 
 
 class FileTradeStore:
@@ -61,6 +64,16 @@ class FileTradeStore:
         Whether the first trade of another day (UTC, by the trade's time) begins a new file.
     compress : bool
         Whether closed files are packed with zstd.
+    chain : bool
+        Whether a chain of checkpoints is written beside it, ``trades.log.chain``, by which any changed line is found; see
+        `pyengine.stores.audit`.
+    chain_bytes : int
+        Bytes of the log that a checkpoint covers at most.
+    chain_interval_s : float
+        How long lines stay without a checkpoint at most.
+    anchor : callable, optional
+        Given the ChainHead every `anchor_s` in which it changed, and at the end, to keep it where nobody can change both.
+    anchor_s : float
 
     Raises
     ------
@@ -98,6 +111,11 @@ class FileTradeStore:
         rotate_bytes: int = 0,
         rotate_daily: bool = False,
         compress: bool = True,
+        chain: bool = True,
+        chain_bytes: int = 1 << 18,
+        chain_interval_s: float = 1.0,
+        anchor: Anchor | None = None,
+        anchor_s: float = 10.0,
     ) -> None:
         if names is not None and not isinstance(names, Names):
             raise FieldTypeError("names", names, "Names or None")
@@ -105,7 +123,7 @@ class FileTradeStore:
             raise FieldError("fsync", fsync, "always, batch, interval or never")
         if full not in ("wait", "refuse"):
             raise FieldError("full", full, "wait or refuse")
-        for field, seconds in (("interval_s", interval_s), ("wait_s", wait_s)):
+        for field, seconds in _seconds(interval_s, wait_s, chain_interval_s, anchor_s):
             if not 0 <= seconds < threading.TIMEOUT_MAX:
                 raise FieldError(field, seconds, "a number of seconds, not below 0")
         try:
@@ -119,7 +137,11 @@ class FileTradeStore:
         self._checked = np.zeros(0, np.bool_)
         self._writer_options = WriterOptions(fsync, interval_s, whole("capacity", capacity, 1, 2**32), full == "wait", wait_s)
         rotate_bytes = whole("rotate_bytes", rotate_bytes, 0, 2**62)
-        self._log_options = LogOptions(fsync != "never", rotate_bytes, rotate_daily)
+        if anchor is not None and not callable(anchor):
+            raise FieldTypeError("anchor", anchor, "a callable or None")
+        chain_bytes = whole("chain_bytes", chain_bytes, 1, 2**30)
+        chained = ChainOptions(chain_bytes, chain_interval_s, anchor, anchor_s) if chain else None
+        self._log_options = LogOptions(fsync != "never", rotate_bytes, rotate_daily, chained)
         self._packs = compress and bool(rotate_bytes or rotate_daily)
         if self._packs:
             require("zstandard", "zstd")
@@ -277,6 +299,31 @@ class FileTradeStore:
             return Flushed((self.name,))
         return Flushed((), (self.name,))
 
+    def head(self, timeout_s: float = 5.0) -> ChainHead | None:
+        """Return the head of the chain, once it covers all that is safe and is on the disk itself; None for an empty log.
+
+        Raises
+        ------
+        StoreUnavailable
+            That took too long.
+        StoreRefused
+            The store was made without a chain, or belongs to the parent of a forked process.
+        StoreClosed
+        """
+        if self._closed:
+            raise StoreClosed("file store: store must be open, was closed")
+        writer = self._writer
+        if writer is None or writer.log.chain is None:
+            raise StoreRefused(f"file store: {self.path} must be written with a chain, by this process, isn't")
+        return writer.log.chain.head(timeout_s)
+
+    def reader(self, **options: Any) -> TradeLogReader:
+        """Make a reader of what is in the files by now, and of ranges of it; options are those of `TradeLogReader`.
+
+        It has names of its own unless it is given some, so that it may be used in any thread.
+        """
+        return TradeLogReader(self.path, **options)
+
     def stats(self) -> StoreStats:
         """Return what the store has counted."""
         writer = self._writer
@@ -285,7 +332,11 @@ class FileTradeStore:
         counts = {**writer.log.counts, **writer.counts}
         if writer.packer is not None:
             counts |= {"packed_files": writer.packer.packed, "pack_errors": writer.packer.errors}
-        return StoreStats(self.name, counts, writer.gauges())
+        gauges = writer.gauges()
+        if writer.log.chain is not None:
+            counts |= writer.log.chain.counts
+            gauges["chain_lag_bytes"] = writer.log.chain.lag_bytes()
+        return StoreStats(self.name, counts, gauges)
 
     def attach_names(self, names: Names) -> None:
         """Take over the tables of an engine, which stay the engine's.
@@ -360,6 +411,11 @@ class FileTradeStore:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.log.close()
+
+
+def _seconds(interval_s: float, wait_s: float, chain_interval_s: float, anchor_s: float) -> Iterable[tuple[str, float]]:
+    """Name the parameters that are times."""
+    return {"interval_s": interval_s, "wait_s": wait_s, "chain_interval_s": chain_interval_s, "anchor_s": anchor_s}.items()
 
 
 _stores: weakref.WeakSet[FileTradeStore] = weakref.WeakSet()

@@ -45,11 +45,24 @@ class PlainFile:
     def __init__(self, path: Path, size: int | None = None) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = last_line_end(self._fd, os.fstat(self._fd).st_size) if size is None else size
+        self.size = last_line_end(self._fd, self.full_size) if size is None else size
+
+    @property
+    def full_size(self) -> int:
+        """Bytes that are there now, whole lines or not."""
+        return os.fstat(self._fd).st_size
 
     def read(self, at: int, count: int) -> bytes:
         """Read up to `count` bytes."""
         return os.pread(self._fd, min(count, self.size - at), at)
+
+    def is_under(self, path: Path) -> bool:
+        """Whether it is the file of a name at the moment."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(self._fd))
 
     def close(self) -> None:
         """Close the descriptor."""
@@ -97,18 +110,21 @@ def closed_path(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number:06}")
 
 
-@contextmanager
-def open_closed(path: Path) -> Iterator[Section]:
-    """Open a closed file, packed or not; it may be being packed at this moment."""
-    section: Section
+def closed_section(path: Path) -> Section:
+    """Open a closed file, packed or not, which the caller closes; it may be being packed at this moment."""
     try:
-        section = PackedFile(packed_path(path))
+        return PackedFile(packed_path(path))
     except FileNotFoundError:
         try:
-            section = PlainFile(path)
+            return PlainFile(path)
         except FileNotFoundError:
-            section = PackedFile(packed_path(path))
-    with closing(section):
+            return PackedFile(packed_path(path))
+
+
+@contextmanager
+def open_closed(path: Path) -> Iterator[Section]:
+    """Open a closed file until the end of the block."""
+    with closing(closed_section(path)) as section:
         yield section
 
 

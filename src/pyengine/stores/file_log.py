@@ -13,6 +13,7 @@ import numpy as np
 from pyengine._core.json_lines import trade_lines
 from pyengine._core.names import Names
 from pyengine.records import Records
+from pyengine.stores.audit.writer import ChainOptions, ChainWriter
 from pyengine.stores.file_append import AppendFile, cut_unfinished, sync_folder
 from pyengine.stores.file_history import LogView, closed_files, closed_path, last_line
 from pyengine.stores.file_hold import FileHold
@@ -40,11 +41,14 @@ class LogOptions:
         Size that a file doesn't exceed unless by a single line; 0 for any.
     rotate_daily : bool
         Whether the first trade of another day (UTC) begins a new file.
+    chain : ChainOptions or None
+        How the chain of checkpoints beside it is written, if at all.
     """
 
     syncs: bool = True
     rotate_bytes: int = 0
     rotate_daily: bool = False
+    chain: ChainOptions | None = None
 
 
 class TradeLog:
@@ -65,6 +69,7 @@ class TradeLog:
     counts : dict of str to int
     on_closed : callable
         Called when a file was closed and a new one begun.
+    chain : ChainWriter or None
 
     Raises
     ------
@@ -88,12 +93,18 @@ class TradeLog:
         self._defined = np.zeros(0, np.bool_)
         self._resync = False
         self._file: AppendFile | None = None
+        self.chain: ChainWriter | None = None
         self._hold = FileHold(path)
         try:
             self.meta = MetaFile(path)
             self._open()
             self.last_id, self.near, self._day = self._end()
             self._number = max((number for number, _ in closed_files(path)), default=0)
+            if options.chain is not None:
+                self.chain = ChainWriter(path, options.chain, self.place)
+                # Numbers of files that were taken away aren't given again.
+                self._number = max(self._number, self.chain.file - 1)
+                self.chain.start()
         except BaseException:
             self.close()
             raise
@@ -123,6 +134,16 @@ class TradeLog:
         last_id = max(0 if line is None else line.trade_id, self.meta.late.highest)
         return last_id, near, line.day if line is not None and line.path == self.path else None
 
+    def place(self) -> tuple[int, int]:
+        """Return the number that the current file will have, and how many of its bytes will never be taken back."""
+        with self.lock:
+            return self._number + 1, self.readable
+
+    def _tell(self) -> None:
+        """Let the chain know that more is safe."""
+        if self.chain is not None:
+            self.chain.tell(self._number + 1, self.readable)
+
     def write_some(self, rows: Records) -> int:
         """Write the first of some trades, which rise by trade id, and return how many: what fits into one file and one write."""
         file = self._ready()
@@ -145,6 +166,7 @@ class TradeLog:
                 self.unsynced.append(part)
             else:
                 self.readable = file.size
+        self._tell()
         return count
 
     def _ready(self) -> AppendFile:
@@ -235,9 +257,12 @@ class TradeLog:
         with self.lock:
             self.readable = file.size
             self.unsynced.clear()
+        self._tell()
 
     def close(self) -> None:
         """Close the files and let others write. Closing twice is closing once."""
+        if self.chain is not None:
+            self.chain.close()
         if self._file is not None:
             self._file.close()
             self._file = None
