@@ -23,7 +23,7 @@ $(VENV)/created:
 SOURCES := $(shell find src -type f -not -name '*.pyc') pyproject.toml CMakeLists.txt
 
 $(VENV)/run: $(VENV)/created $(SOURCES)
-	$(PIP) install '.[cli,plot,parquet]'
+	$(PIP) install '.[cli,plot,parquet,journal]'
 	touch $@
 
 # The whole package, built once for tests, checks and benchmarks, and what these need. Type checkers read the installed
@@ -39,9 +39,10 @@ dev:  ## An editable build with all tools in .venv-dev
 	$(VENV)-dev/bin/python -m pip install -q --group build
 	$(VENV)-dev/bin/python -m pip install -q --no-build-isolation -e '.[all]' --group test --group check
 
-run: $(VENV)/run  ## Replay the bundled recorded market and compare it row by row
+run: $(VENV)/run  ## Replay the bundled market, compare it row by row, and once more with a kill half way
 	@mkdir -p out
 	$(BIN)/pyengine replay --sample --verify --picture out/coinbase.png
+	$(BIN)/python examples/kill_and_recover.py
 
 run-distributed: $(VENV)/all  ## Run the market through all three deployment modes on embedded servers
 	$(BIN)/python examples/run_distributed.py
