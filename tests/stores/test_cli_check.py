@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -125,7 +126,7 @@ def test_without_a_driver_the_extra_is_named() -> None:
         "import sys; sys.modules['asyncpg'] = sys.modules['hiredis'] = None; sys.argv[1:] = ['check']\n"
         "import pyengine.cli; pyengine.cli.main()"
     )
-    environment = {"DATABASE_ENABLED": "true", "REDIS_ENABLED": "true", "PATH": "/usr/bin"}
+    environment = {**os.environ, "DATABASE_ENABLED": "true", "REDIS_ENABLED": "true"}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert ended.returncode == 1, ended.stderr
     assert "asyncpg must be installed for this: pip install 'pyengine[postgres]'" in ended.stdout

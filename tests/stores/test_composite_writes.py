@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from stores.gated import GatedOrderStore, GatedTradeStore, OwnOrderStore, eventu
 
 from pyengine import Engine, Instrument
 from pyengine.errors import FieldError, FieldTypeError
+from pyengine.records import Records
 from pyengine.store_errors import StoreClosed, StoreFull, StoreRefused
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Names, Order
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
@@ -356,3 +358,26 @@ def test_a_store_that_has_to_put_itself_in_order_is_asked_to_now_and_then(monkey
         eventually(lambda: len(swept) >= 2)
         store.save(order(1))
         assert store.flush()
+
+
+def test_an_order_on_its_way_out_is_not_found_further_down() -> None:
+    base = GatedOrderStore("base")
+    with CompositeOrderStore(InMemoryOrderStore(), base, sole_writer=False) as store, ThreadPoolExecutor(2) as threads:
+        store.save(order(1))
+        assert store.flush()
+        out_of_memory, go_on = threading.Event(), threading.Event()
+        remove = store._remove_from_memory
+
+        def slowly(rows: Records) -> int:
+            found = remove(rows)
+            out_of_memory.set()
+            go_on.wait(5)
+            return found
+
+        store._remove_from_memory = slowly
+        first = threads.submit(store.remove, 1)
+        assert out_of_memory.wait(5)
+        second = threads.submit(store.remove, 1)
+        time.sleep(0.1)
+        go_on.set()
+        assert (first.result(), second.result()) == (True, False)

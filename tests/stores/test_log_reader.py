@@ -415,6 +415,9 @@ def test_marks_change_with_every_bit() -> None:
 
 def test_marks_come_with_the_lowest_and_the_highest_id() -> None:
     text = trade_lines(rows([7, 3, 2**63 - 1, 5]), names())
-    assert line_marks(text + b"x\n{}\n" + b'{"trade_id":0,\n{"trade_id":9223372036854775808,\n{"trade_id":01,\n')[1:] == (3, 2**63 - 1)
+    assert line_marks(text + b"x\n{}\n" + b'{"trade_id":0,\n{"trade_id":9223372036854775808,\n{"trade_id":01,\n')[1:] == (
+        3,
+        2**63 - 1,
+    )
     for text in (b"", b"x", b"\n", b'{"trade_id":\n', b'{"trade_id":1\n'):
         assert line_marks(text)[1:] == (0, 0)

@@ -177,7 +177,9 @@ class Composite:
 
     def _position(self, fed: bool) -> int:
         """Return what a layer must have dealt with to answer now; more than any has if an engine's events aren't even here."""
-        return self._ring.head if fed else self._ring.head + 1
+        # With the lock, because who writes changes memory first and the ring a moment later: what memory lacks is in the ring.
+        with self._ring.lock:
+            return self._ring.head if fed else self._ring.head + 1
 
     @property
     def _longest_deadline_s(self) -> float:
