@@ -22,6 +22,7 @@ from pyengine.store_errors import StoreDamaged, StoreUnavailable
 from pyengine.stores import Names, Trade
 from pyengine.stores.file import FileTradeStore
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
+from pyengine.stores.log_cursor import CurrentFile
 from pyengine.stores.log_reader import DamagedLine
 
 
@@ -249,6 +250,25 @@ def test_following_waits_for_the_rest_of_a_line(path: Path) -> None:
     assert ids(TradeLogReader(path)) == [1, 2]
 
 
+def test_what_is_written_just_before_a_file_is_closed_is_not_missed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(trade_lines(rows([1]), names()))
+    following = TradeLogReader(path).trades(follow=True)
+    assert next(following).trade_id == 1
+    is_current = CurrentFile.is_current
+
+    def closed_now(file: CurrentFile) -> bool:
+        if not path.with_name("trades.log.000001").exists():
+            with path.open("ab") as log:
+                log.write(trade_lines(rows([2]), names()))
+            path.rename(path.with_name("trades.log.000001"))
+            path.write_bytes(trade_lines(rows([3]), names()))
+        return is_current(file)
+
+    monkeypatch.setattr(CurrentFile, "is_current", closed_now)
+    assert [next(following).trade_id, next(following).trade_id] == [2, 3]
+    following.close()
+
+
 def test_following_ends_where_it_was_told_to(path: Path) -> None:
     fill(path, [rows(range(1, 11))])
     assert ids(TradeLogReader(path).trades(follow=True, last_id=7)) == list(range(1, 8))
@@ -415,6 +435,9 @@ def test_marks_change_with_every_bit() -> None:
 
 def test_marks_come_with_the_lowest_and_the_highest_id() -> None:
     text = trade_lines(rows([7, 3, 2**63 - 1, 5]), names())
-    assert line_marks(text + b"x\n{}\n" + b'{"trade_id":0,\n{"trade_id":9223372036854775808,\n{"trade_id":01,\n')[1:] == (3, 2**63 - 1)
+    assert line_marks(text + b"x\n{}\n" + b'{"trade_id":0,\n{"trade_id":9223372036854775808,\n{"trade_id":01,\n')[1:] == (
+        3,
+        2**63 - 1,
+    )
     for text in (b"", b"x", b"\n", b'{"trade_id":\n', b'{"trade_id":1\n'):
         assert line_marks(text)[1:] == (0, 0)
