@@ -265,7 +265,8 @@ def test_what_is_written_just_before_a_file_is_closed_is_not_missed(path: Path, 
         return is_current(file)
 
     monkeypatch.setattr(CurrentFile, "is_current", closed_now)
-    assert [next(following).trade_id, next(following).trade_id] == [2, 3]
+    assert next(following).trade_id == 2
+    assert next(following).trade_id == 3
     following.close()
 
 
