@@ -261,3 +261,29 @@ def _with_foreign_events(engine: object, path: Path) -> None:
     events["seq"] += len(events)
     writer.write([(FrameKind.EVENTS, [events.view("u1")], len(events))], (0, 0, b""))
     recover(path)
+
+
+def test_a_frame_of_another_history_of_the_same_journal_is_refused(tmp_path: Path) -> None:
+    engine = small_journal(tmp_path / "j", runs=2, close=False, segment_bytes=1 << 16)
+    other = as_if_killed(engine, tmp_path / "j", tmp_path / "other")
+    again = Journal(other, segment_bytes=1 << 16).resume()
+    again.acknowledged().result()
+    engine.user("ann", 1)
+    engine.acknowledged().result()
+    for turn in range(3):
+        # The same sizes and numbers, but not the same events.
+        engine.cancel(1_000_000 + turn)
+        again.cancel(2_000_000 + turn)
+    engine.close()
+    again.close()
+    ours, theirs = (
+        [(segment.path, frame.offset, frame.end) for segment, frame in JournalReader(path).frames()]
+        for path in (tmp_path / "j", other)
+    )
+    (path, a, b), (source, c, d) = ours[-2], theirs[-2]
+    content = path.read_bytes()
+    frame = source.read_bytes()[c:d]
+    assert content[a : a + 32] == frame[:32]
+    assert content[a : a + 36] != frame[:36]
+    path.write_bytes(content[:a] + frame + content[b:])
+    assert "the frame must follow" in str(damaged(tmp_path / "j"))

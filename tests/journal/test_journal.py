@@ -331,6 +331,17 @@ def test_recovery_into_the_middle_of_a_commit_gives_whole_commands(tmp_path: Pat
         found.engine.check()
 
 
+def test_a_mass_cancel_is_done_whole_or_not_at_all(tmp_path: Path) -> None:
+    engine = btc(tmp_path, durability="memory")
+    for _ in range(4):
+        engine.submit("BTC-USD", "buy", 1, 1, ts_ns=1)
+    engine.mass_cancel(ts_ns=2)
+    engine.submit("BTC-USD", "buy", 1, 1, ts_ns=3)
+    engine.mass_cancel(ts_ns=4)
+    engine.close()
+    assert [recover(tmp_path, until_seq=seq).last_seq for seq in range(11)] == [0, 1, 2, 3, 4, 4, 4, 4, 8, 9, 10]
+
+
 def test_recovery_to_a_time(tmp_path: Path) -> None:
     engine = btc(tmp_path)
     for ts_ns in (10, 20, 20, 30):

@@ -15,6 +15,7 @@ import textwrap
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from pyengine.errors import FieldError, FieldTypeError
 from pyengine.store_errors import StoreDamaged, StoreRefused, StoreUnavailable
 from pyengine.stores.audit import ChainHead, Verdict, chain_head, chain_path, prove_trade, verify_log
 from pyengine.stores.audit import writer as chain_writer
-from pyengine.stores.audit.checkpoint import NO_LINK, chain_lines, read_checkpoint
+from pyengine.stores.audit.checkpoint import NO_LINK, chain_lines, checkpoint_of, read_checkpoint
 from pyengine.stores.file import FileTradeStore
 from pyengine.stores.file_packed import pack
 
@@ -148,6 +149,38 @@ def test_a_log_of_before_gets_a_chain_and_that_is_said(path: Path) -> None:
     assert bad(path) == ("trades.log.chain", 1, 0, "chain must be there, is missing")
     head = fill(path, 100, 2, 201, rotate_bytes=9_000, compress=False)
     assert good(path, 300, head.link).found_lines == 200
+
+
+def test_a_head_is_on_the_disk_before_it_is_given(path: Path) -> None:
+    with FileTradeStore(path, names=names()) as store:
+        store.save_batch(rows(range(1, 11)))
+        assert store.flush()
+        file = store._writer.log.chain._file
+        sync, synced = file.sync, []
+
+        def noted() -> None:
+            synced.append(file.size)
+            sync()
+
+        file.sync = noted
+        assert store.head() is not None
+        assert synced == [chain_path(path).stat().st_size]
+
+
+def test_a_closed_file_that_was_taken_away_before_its_turn_is_left_out(path: Path) -> None:
+    with FileTradeStore(path, names=names(), chain=False, rotate_bytes=9_000, compress=False) as store:
+        store.save_batch(rows(range(1, 301)))
+    fill(path, 10, 1, 301, rotate_bytes=9_000, compress=False)
+    lines = chain_path(path).read_bytes().splitlines(keepends=True)
+    chain_path(path).write_bytes(b"".join(lines[:2]))
+    closed(path)[0].unlink()
+    fill(path, 10, 1, 311, rotate_bytes=9_000, compress=False)
+    covered = [read_checkpoint(line, "") for _, line in chain_lines(chain_path(path))]
+    assert [each.n for each in covered if each.file == 1] == [1, 2]
+    assert sum(each.lines for each in covered if each.file > 1) == sum(
+        each.read_bytes().count(b"\n") for each in [*closed(path), path]
+    )
+    assert bad(path)[0] == "trades.log.000001"
 
 
 def test_an_empty_log_has_no_head(path: Path) -> None:
@@ -328,6 +361,35 @@ def test_a_chain_that_was_edited_is_found(path: Path) -> None:
     ):
         chain.write_bytes(b"".join(edited))
         assert bad(path)[:2] == (chain.name, line)
+
+
+def test_a_checkpoint_that_was_made_anew_is_found_by_the_next(path: Path) -> None:
+    fill(path, 60, 3)
+    text, lines = path.read_bytes(), chain_path(path).read_bytes().splitlines(keepends=True)
+    old, before = read_checkpoint(lines[3], ""), read_checkpoint(lines[2], "")
+    block = text[old.begin : old.end].replace(b'"side":1', b'"side":2')
+    path.write_bytes(text[: old.begin] + block + text[old.end :])
+    made = checkpoint_of(block, before, 1, old.begin, found=False)
+    chain_path(path).write_bytes(b"".join([*lines[:3], made.line(), *lines[4:]]))
+    assert bad(path)[:2] == ("trades.log.chain", 5)
+    # The same lines under another checkpoint before: the numbers fit, the links don't.
+    path.write_bytes(text)
+    alone = checkpoint_of(text[old.begin : old.end], replace(before, found=True), 1, old.begin, found=False)
+    chain_path(path).write_bytes(b"".join([*lines[:3], alone.line()]))
+    name, line, _, why = bad(path)
+    assert (name, line) == ("trades.log.chain", 4)
+    assert f"must be number 4 after {before.link}" in why
+
+
+def test_a_checkpoint_that_leaves_lines_out_is_found(path: Path) -> None:
+    fill(path, 60, 3)
+    text, lines = path.read_bytes(), chain_path(path).read_bytes().splitlines(keepends=True)
+    before, left_out = read_checkpoint(lines[2], ""), read_checkpoint(lines[3], "")
+    made = checkpoint_of(text[left_out.end :], before, 1, left_out.end, found=False)
+    chain_path(path).write_bytes(b"".join([*lines[:3], made.line()]))
+    name, line, _, why = bad(path)
+    assert (name, line) == ("trades.log.chain", 4)
+    assert f"must begin at byte {left_out.begin}" in why
 
 
 def test_a_cut_tail_is_found_with_a_known_head_and_only_with_it(path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from stores.trade_files import START_NS, names, rows, written
 
 from pyengine.cli.commands import commands
@@ -168,6 +170,42 @@ def test_a_proof_is_exported_and_checked(path: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith('proven: {"trade_id": 42,')
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    """Make a key and the public part of it."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    private, public = tmp_path / "key.pem", tmp_path / "public.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    public.write_bytes(key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+def test_a_signed_head_is_trusted_and_no_other(path: Path, keys: tuple[Path, Path]) -> None:
+    private, public = keys
+    head, signature = run("audit", "head", path, "--sign", private).stdout.split()
+    assert head == chain_head(path).link
+    assert json.loads(run("audit", "head", path, "--sign", private, "--json").stdout)["signature"] == signature
+    options = ["--head", head, "--key", public, "--signature"]
+    assert run("audit", "verify", path, *options, signature).exit_code == 0
+    wrong = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+    result = run("audit", "verify", path, *options, wrong)
+    assert result.exit_code == 1
+    assert "the head must be signed by" in result.stdout
+    other = run("audit", "verify", path, "--head", "0" * 64, "--key", public, "--signature", signature)
+    assert (other.exit_code, other.stdout[:27]) == (1, "BAD: the head must be signe")
+    for arguments, why in (
+        ([*options, "xyz"], "signature must be 128 hexadecimal digits"),
+        (["--head", head, "--key", private, "--signature", signature], "public_key must be a PEM file"),
+        (["--head", head, "--key", path.parent / "none", "--signature", signature], "No such file"),
+        (["--signature", signature], "must be used together"),
+    ):
+        result = run("audit", "verify", path, *arguments)
+        assert result.exit_code == 2
+        assert why in result.stderr
+    assert "private_key must be a PEM file" in run("audit", "head", path, "--sign", public).stderr
 
 
 def test_what_can_not_be_audited(path: Path) -> None:

@@ -22,6 +22,7 @@ from pyengine.store_errors import StoreDamaged, StoreUnavailable
 from pyengine.stores import Names, Trade
 from pyengine.stores.file import FileTradeStore
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
+from pyengine.stores.log_cursor import CurrentFile
 from pyengine.stores.log_reader import DamagedLine
 
 
@@ -247,6 +248,26 @@ def test_following_waits_for_the_rest_of_a_line(path: Path) -> None:
     later.join()
     following.close()
     assert ids(TradeLogReader(path)) == [1, 2]
+
+
+def test_what_is_written_just_before_a_file_is_closed_is_not_missed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_bytes(trade_lines(rows([1]), names()))
+    following = TradeLogReader(path).trades(follow=True)
+    assert next(following).trade_id == 1
+    is_current = CurrentFile.is_current
+
+    def closed_now(file: CurrentFile) -> bool:
+        if not path.with_name("trades.log.000001").exists():
+            with path.open("ab") as log:
+                log.write(trade_lines(rows([2]), names()))
+            path.rename(path.with_name("trades.log.000001"))
+            path.write_bytes(trade_lines(rows([3]), names()))
+        return is_current(file)
+
+    monkeypatch.setattr(CurrentFile, "is_current", closed_now)
+    assert next(following).trade_id == 2
+    assert next(following).trade_id == 3
+    following.close()
 
 
 def test_following_ends_where_it_was_told_to(path: Path) -> None:

@@ -27,16 +27,25 @@ def audit_command() -> None:
 @audit_command.command("verify")
 @path_argument
 @click.option("--head", metavar="HEX", help="A head that is known from elsewhere: also finds an end that was cut off.")
+@click.option("--signature", metavar="HEX", help="Of that head, by --key; another one isn't trusted.")
+@click.option("--key", type=click.Path(path_type=Path), help="PEM file with the public key of --signature.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def verify_command(context: click.Context, /, path: Path, head: str | None, as_json: bool) -> None:
+def verify_command(
+    context: click.Context, /, path: Path, head: str | None, signature: str | None, key: Path | None, as_json: bool
+) -> None:
     """Compare a log with its chain: the current file and those that were closed, packed or not.
 
     Exit status: 0 if nothing is wrong, 1 if something is, and the first place is named, 2 if the log can't be read.
     """
-    from pyengine.stores.audit import verify_log
+    from pyengine.stores.audit import is_signed, verify_log
 
+    if (signature is None) != (key is None) or (signature is not None and head is None):
+        raise click.UsageError("--signature, --key and --head must be used together")
     with _or_exit(context):
+        if head is not None and signature is not None and key is not None and not is_signed(head, signature, key):
+            click.echo(f"BAD: the head must be signed by {key}, isn't")
+            context.exit(TAMPERED)
         verdict = verify_log(path, head=head)
     if as_json:
         fields: dict[str, Any] = dataclasses.asdict(verdict) | {"ok": verdict.ok}
@@ -66,21 +75,26 @@ def verify_command(context: click.Context, /, path: Path, head: str | None, as_j
 
 @audit_command.command("head")
 @path_argument
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="PEM file with an Ed25519 key; prints a signature too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def head_command(context: click.Context, /, path: Path, as_json: bool) -> None:
+def head_command(context: click.Context, /, path: Path, key: Path | None, as_json: bool) -> None:
     """Print the newest head, to be kept where nobody can change both: `verify --head` then finds whatever was changed before it.
 
     Exit status: 0, or 2 if there is no chain or it can't be read.
     """
-    from pyengine.stores.audit import chain_head
+    from pyengine.stores.audit import chain_head, sign_head
 
     with _or_exit(context):
         head = chain_head(path)
+        signature = None if head is None or key is None else sign_head(head.link, key)
     if head is None:
         print_error(f"{path} must have a chain beside it, has none")
         context.exit(UNUSABLE)
-    click.echo(json.dumps(head._asdict()) if as_json else head.link)
+    if as_json:
+        click.echo(json.dumps(head._asdict() | ({} if signature is None else {"signature": signature})))
+    else:
+        click.echo(head.link if signature is None else f"{head.link}\n{signature}")
 
 
 @audit_command.command("prove")
@@ -105,6 +119,6 @@ def _or_exit(context: click.Context) -> Iterator[None]:
     """Print what can't be done, and exit."""
     try:
         yield
-    except PyengineError as error:
+    except (PyengineError, OSError) as error:
         print_error(str(error))
         context.exit(UNUSABLE)

@@ -270,7 +270,10 @@ class ChainWriter:
                 if self._section[0] == number and not self._is_replaced(number):
                     return self._section[1]
                 self._leave()
-            closed = dict(closed_files(self.path))
+            current = self._place()[0]
+            closed = dict(closed_files(self.path))  # in this order: one below the current file is closed, or gone
+            if number < current and number not in closed:
+                return None
             try:
                 section: Section = closed_section(closed[number]) if number in closed else PlainFile(self.path, 0)
             except FileNotFoundError:
