@@ -10,7 +10,7 @@ export OPENBLAS_NUM_THREADS = 1
 # Some tools call others by name.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help run run-distributed test check bench stress asan fuzz mutants flash1 dev annotate clean
+.PHONY: help run run-distributed test faults check bench stress asan fuzz mutants flash1 dev annotate clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ run-distributed: $(VENV)/all  ## Run the market through all three deployment mod
 
 test: $(VENV)/all  ## Run every test
 	$(BIN)/python -m pytest tests
+
+faults: $(VENV)/all  ## The faults of tests/faults with a thousand killed writers
+	PYENGINE_KILL_ROUNDS=1000 $(BIN)/python -m pytest -s tests/faults
 
 check: $(VENV)/all  ## Lint, format, types, stubs, and hints of the Cython compiler
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pyengine._core.snapshot import dump, load
-from pyengine.errors import FieldTypeError, SnapshotError
+from pyengine.errors import FieldError, FieldTypeError, SnapshotError
 from pyengine.instrument import Instrument
 from pyengine.records import ORDER_STATE_DTYPE
 
@@ -80,6 +80,8 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
     except TypeError:
         raise FieldTypeError("data", data, "bytes") from None
     header, arrays = _read(raw)
+    if options.get("journal") is not None:
+        raise FieldError("journal", options["journal"], "left out: a journal begins with event 1, not with a snapshot")
     engine = make(**options)
     try:
         for entry in header["instruments"]:

@@ -25,6 +25,8 @@ class Hold:
         The lock file can't be made.
     """
 
+    _fd = -1
+
     def __init__(self, folder: Path) -> None:
         self._fd = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -39,8 +41,12 @@ class Hold:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, f"pid {os.getpid()} on {socket.gethostname()} since {since}\n".encode(), 0)
         except BaseException:
-            os.close(self._fd)
+            self.release()
             raise
+
+    def __del__(self) -> None:
+        """Let others write, if nobody has seen to it."""
+        self.release()
 
     def release(self) -> None:
         """Let others write. In a forked child this only lets go of the child's copy. Releasing twice is releasing once."""

@@ -22,7 +22,7 @@ from pyengine.journal.format import IDENTITY_BYTES, Definitions
 from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
 from pyengine.journal.reader import Position
-from pyengine.journal.recovery import recover
+from pyengine.journal.recovery import OPTIONS, recover
 from pyengine.journal.segments import SegmentWriter
 from pyengine.journal.thread import Bell, write_on
 from pyengine.journal.waiters import Entry, Marks, ThreadWaiter, Waiters
@@ -186,18 +186,21 @@ class Journal:
         durability : str
             As for `attach`.
         **options
-            Keyword arguments of `Engine`. Instruments and the self-trade mode of a journal with events are in it.
+            `ring_capacity`, `capacity` and `publish_wait_s` of `Engine`; also `instruments` and `self_trade`, of which those that
+            the journal has stay as they are. An engine out of a journal has no stores.
 
         Raises
         ------
         JournalDamaged
             Something isn't as it was written.
         """
+        own = {"instruments", "self_trade"}
+        for name in options.keys() - OPTIONS - own:
+            raise FieldError("options", name, f"among {', '.join(sorted(OPTIONS | own))}")
         if self._found is None:
             engine = Engine(**options)
         else:
-            given = {name: value for name, value in options.items() if name not in {"instruments", "self_trade"}}
-            engine = recover(self.path, **given).engine
+            engine = recover(self.path, **{name: value for name, value in options.items() if name not in own}).engine
         self.attach(engine, durability=durability)
         for instrument in options.get("instruments", ()):
             if engine.names.instrument_index(instrument.symbol) is None:

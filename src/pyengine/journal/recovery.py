@@ -21,6 +21,9 @@ from pyengine.records import Kind, Reason, Records
 
 _log = logging.getLogger("pyengine.journal")
 
+OPTIONS = frozenset({"ring_capacity", "capacity", "publish_wait_s"})
+"""What an engine out of a journal may be made with. Stores would have to hear of its past, which they don't."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
@@ -64,7 +67,7 @@ def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | N
     until_ns : int, optional
         Leave out the command that causes the first event with a later time stamp, and all later ones.
     **options
-        Keyword arguments of `Engine`, such as `ring_capacity`; what the journal knows isn't among them.
+        `ring_capacity`, `capacity` and `publish_wait_s` of `Engine`.
 
     Returns
     -------
@@ -81,6 +84,8 @@ def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | N
     for name, value in (("until_seq", until_seq), ("until_ns", until_ns)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise FieldError(name, value, "an int")
+    for name in options.keys() - OPTIONS:
+        raise FieldError("options", name, f"among {', '.join(sorted(OPTIONS))}: all else is in the journal, or comes afterwards")
     for base in _bases(Path(path), until_seq, until_ns, options):
         found = _recovered(Path(path), until_seq, until_ns, options, base)
         if found is not None:
