@@ -369,7 +369,7 @@ cdef bint is_spelt_so(const InstrumentText* instrument, const Reading* r) noexce
 
 
 cdef inline uint32_t mark_of(const char* at, const char* end) noexcept nogil:
-    """Mix the bytes of a line of any length in two lanes of eight: a lane that one byte changes ends differently."""
+    """Mix the bytes of a line, which may be of any length, in two lanes of eight; one that a byte changes ends differently."""
     cdef uint64_t one = <uint64_t>(end - at) * <uint64_t>0x9E3779B97F4A7C15
     cdef uint64_t other = 0
     cdef uint64_t[2] words

@@ -20,6 +20,7 @@ from pyengine.metrics import registry_of
 from pyengine.settings import Settings
 from pyengine.store_errors import SettingsError, StoreClosed, StoreFull, StoreUnavailable
 from pyengine.stores import Names
+from pyengine.stores.audit import verify_log
 from pyengine.stores.build import build_stores
 
 
@@ -42,6 +43,7 @@ def test_sizes_and_times_reach_the_stores(postgres_database: str, valkey: str) -
         redis_timeout="70ms",
         trade_log_path="audit/trades.log",
         trade_log_rotate_size="1KiB",
+        trade_log_chain_interval="10s",
         store_ring_capacity=1024,
     )
     Path("audit").mkdir()
@@ -59,6 +61,14 @@ def test_sizes_and_times_reach_the_stores(postgres_database: str, valkey: str) -
             assert 80 < client.ttl("order:42") <= 90
         assert cache.counts["written"] == 40
     assert len(list(Path("audit").glob("trades.log.0*"))) >= 3
+    assert verify_log("audit/trades.log").lines == 40
+
+
+def test_the_chain_may_be_left_out() -> None:
+    with build_stores(Settings.load({"TRADE_LOG_CHAIN": "false"}, env_file=None)) as stores:
+        stores.trade_store.save(trade(1))
+    assert Path("trades.log").stat().st_size > 0
+    assert not Path("trades.log.chain").exists()
 
 
 @pytest.mark.parametrize("wait", ["postgres", "all", "file,postgres"])

@@ -19,7 +19,8 @@ from stores.trade_files import BTC, ETH, START_NS, eventually, names, rows, writ
 from pyengine import Instrument, TradeLogReader
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.store_errors import StoreDamaged, StoreUnavailable
-from pyengine.stores import Names, Trade
+from pyengine.stores import InMemoryTradeStore, Names, Trade
+from pyengine.stores.composite import CompositeTradeStore
 from pyengine.stores.file import FileTradeStore
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.log_cursor import CurrentFile
@@ -208,6 +209,28 @@ def test_times_that_fall_are_found_when_asked_for(path: Path) -> None:
     reader = TradeLogReader(path, rising_times=False)
     expected = array["trade_id"][(array["ts_ns"] >= START_NS + 100) & (array["ts_ns"] < START_NS + 110)].tolist()
     assert ids(reader.trades(from_ns=START_NS + 100, to_ns=START_NS + 110)) == expected
+
+
+def test_a_store_reads_ranges_of_what_it_has_written(path: Path) -> None:
+    with FileTradeStore(path, names=names(), rotate_bytes=9_000) as store:
+        store.save_batch(mixed(range(1, 201)))
+        assert store.flush()
+        assert ids(store.reader().trades(first_id=50, last_id=60)) == list(range(50, 61))
+        assert ids(store.reader(names=names()).trades(symbol="BTC-USD", first_id=195)) == [196, 198, 200]
+        with pytest.raises(FieldError, match="damaged must be"):
+            store.reader(damaged="maybe")
+
+
+def test_the_file_is_the_last_layer_of_a_composite(path: Path) -> None:
+    array = mixed(range(1, 201))
+    table = names()
+    memory, file = InMemoryTradeStore(8, names=table), FileTradeStore(path, names=table, rotate_bytes=9_000)
+    with CompositeTradeStore(memory, file, names=table) as store:
+        store.save_batch(array)
+        found = store.get_recent(150)
+        assert (found.complete, found.layer) == (True, "file")
+        assert ids(found) == list(range(200, 50, -1))
+        assert store.complete_for(200)
 
 
 # --- following
