@@ -96,7 +96,7 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
     except _CONTRADICTIONS as error:
         raise SnapshotError(f"the snapshot's header must describe an engine: {error}") from error
     if engine.state_hash() != state_hash:
-        raise SnapshotError(f"the state hash must be {state_hash}, was {engine.state_hash()}")
+        raise SnapshotError(f"the state hash must be {state_hash!r}, was {engine.state_hash()}")
     return engine
 
 
