@@ -5,8 +5,9 @@ from libc.stdlib cimport free, malloc
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport OrderRecord
 from pyengine._core.order_state cimport (
-    STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, apply_events, order_find, order_event_fault, order_state_reserve,
+    STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, apply_events, order_event_fault, order_find, order_state_reserve,
 )
+from pyengine._core.port cimport pye_copied
 from pyengine._core.records cimport REJECTED, TRADE
 
 cdef enum:
@@ -32,6 +33,7 @@ cdef int apply_and_touch(OrderStoreState* s, const Event* events, size_t n, uint
         taken = 0
         for i in range(done, min(done + COPIED, n)):
             private[taken] = events[i]
+            pye_copied(&private[taken])
             taken += order_event_fault(&private[taken]) == NULL
         code = apply_events(s, private, taken)
         for i in range(taken):

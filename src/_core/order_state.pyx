@@ -9,7 +9,7 @@ from pyengine._core.idtable cimport Bucket, idtable_delete, idtable_free, idtabl
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order cimport order_is_open, order_record_fault
 from pyengine._core.port cimport (
-    pye_alloc, pye_free, pye_grow, pye_likely, pye_lowest_bit, pye_match8, pye_prefetch_write, pye_unlikely,
+    pye_alloc, pye_copied, pye_free, pye_grow, pye_likely, pye_lowest_bit, pye_match8, pye_prefetch_write, pye_unlikely,
 )
 from pyengine._core.records cimport (
     ACCEPTED, CANCELLED, DONE_CANCELLED, FILLED, GTD, KEPT_PLACE, LIMIT, MARKET, PARTIALLY_FILLED, REJECTED, REPLACED, RESTING,
@@ -373,6 +373,7 @@ cdef int order_state_put_rows(OrderStoreState* s, const OrderRecord* rows, size_
         return STORE_NO_MEMORY
     for i in range(n):
         row = rows[i]              # a private copy, because another thread may be writing into the caller's array
+        pye_copied(&row)
         if order_record_fault(&row) == NULL and order_state_put(s, &row, False) == STORE_OK:
             stored[0] += 1
     return STORE_OK
@@ -598,6 +599,7 @@ cdef int order_store_apply_rows(OrderStoreState* s, const Event* events, size_t 
         taken = 0
         for i in range(done, min(done + COPIED, n)):
             private[taken] = events[i]
+            pye_copied(&private[taken])
             taken += order_event_fault(&private[taken]) == NULL
         code = apply_events(s, private, taken)
         done += COPIED

@@ -26,6 +26,7 @@ cdef extern from "pyengine_port.h" nogil:
     void pye_pause() noexcept
     int64_t pye_now_ns() noexcept                                             # monotonic; only to bound waits
     void pye_sleep_ns(int64_t ns) noexcept
+    void pye_copied(void* copy) noexcept                                      # after a private copy of what others write
     void* pye_alloc(size_t n) noexcept                                        # zeroed, 64-byte aligned, or NULL
     void pye_free(void* p, size_t n) noexcept                                 # n: the size it was taken with
     void* pye_grow(void* p, size_t old_n, size_t new_n) noexcept              # NULL: the old block is still valid

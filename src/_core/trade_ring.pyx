@@ -9,7 +9,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from pyengine._core.lock cimport pye_lock, pye_unlock
 from pyengine._core.order_state cimport STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, STORE_STALE, STORE_UNKNOWN
-from pyengine._core.port cimport pye_alloc, pye_free, pye_likely
+from pyengine._core.port cimport pye_alloc, pye_copied, pye_free, pye_likely
 from pyengine._core.radix cimport SortItem, radix_sort
 from pyengine._core.records cimport BUY, SELL, TRADE
 
@@ -172,6 +172,7 @@ cdef size_t append_rows(TradeRing* r, const Event* rows, size_t n) noexcept nogi
     r.total += first
     for i in range(first, n):
         row = rows[i]              # a private copy, because another thread may be writing into the caller's array
+        pye_copied(&row)
         if trade_record_fault(&row) == NULL:
             ring_put(r, &row)
     return n
@@ -197,24 +198,32 @@ cdef int merge_rows(TradeRing* r, const Event* rows, size_t n, size_t* stored) n
     cdef TradeRing merged
     cdef uint64_t age = 0, room = r.capacity
     cdef size_t left = n
-    cdef const Event* pick
+    cdef uint64_t key
+    cdef Event* slot
+    cdef bint sound
     if trade_ring_init(&merged, r.capacity) != STORE_OK:
         return STORE_NO_MEMORY
     if sort_rows(rows, n, &order) != STORE_OK:
         trade_ring_free(&merged)
         return STORE_NO_MEMORY
     while room != 0 and (left != 0 or age < r.held):
-        pick = &rows[order[left - 1].row] if left != 0 else NULL
-        if age < r.held and (pick == NULL or ring_slot(r, age).value >= pick.value):
-            pick = ring_slot(r, age)
+        slot = &merged.slots[room - 1]
+        if age < r.held and (left == 0 or <uint64_t>ring_slot(r, age).value >= order[left - 1].key):
+            slot[0] = ring_slot(r, age)[0]
+            key = <uint64_t>slot.value
             age += 1
+            sound = True
         else:
             left -= 1
             stored[0] += 1
-        while left != 0 and rows[order[left - 1].row].value == pick.value:
+            key = order[left].key
+            slot[0] = rows[order[left].row]
+            pye_copied(slot)
+            # As above: what was copied is what must be sound, and still have the id that it was sorted by.
+            sound = <uint64_t>slot.value == key and trade_record_fault(slot) == NULL
+        while left != 0 and order[left - 1].key == key:
             left -= 1                                    # the same trade again
-        merged.slots[room - 1] = pick[0]
-        if trade_record_fault(&merged.slots[room - 1]) == NULL:    # as above: what was copied is what must be sound
+        if sound:
             room -= 1
             merged.held += 1
     merged.next = r.capacity
@@ -283,6 +292,7 @@ cdef int trade_store_apply_rows(TradeRing* r, const Event* events, size_t n, siz
         for i in range(n):
             if events[i].kind == TRADE:
                 row = events[i]    # a private copy, because another thread may be writing into the caller's array
+                pye_copied(&row)
                 if trade_record_fault(&row) == NULL:
                     ring_put(r, &row)
     pye_unlock(&r.lock)

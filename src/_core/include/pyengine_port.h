@@ -64,6 +64,10 @@ static inline uint64_t pye_load_acquire(const uint64_t *p) { return __atomic_loa
 static inline void pye_store_release(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline void pye_fence_acquire(void) { __atomic_thread_fence(__ATOMIC_ACQUIRE); }
 
+/* After a private copy of what another thread may be writing: the compiler must look at the copy from now on, and not fetch
+ * some of it from the original once more. */
+static inline void pye_copied(void *copy) { __asm__ volatile("" : : "r"(copy) : "memory"); }
+
 static inline void pye_fence_full(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
 static inline void pye_pause(void) {
