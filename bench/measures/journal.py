@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.figures import Figure, Section
 from bench.flows import MixedFlow, WrongResultError, mixed_flow
+from bench.servers import filesystem
 from bench.sizes import Sizes
 from bench.timing import Lap, Prepare, in_turns, progress, rate
 from pyengine import Engine, Instrument
@@ -24,7 +25,7 @@ THREADS = 32
 EVENT_BYTES = 64
 
 TEXT = """
-Everything is on a temporary folder's disk: {folder}. An engine with `durability="journal"` runs the mixed flow in
+Everything is in a temporary folder ({folder}). An engine with `durability="journal"` runs the mixed flow in
 arrays of {array:,} and waits for the disk after each. One caller places orders, and each call waits; in turns with it a
 bare `pwrite` of 64 bytes and `fdatasync` into a file that was allocated before, and the figure is the difference of the
 medians of a round. Coroutines use `"memory"` and await `engine.acknowledged()` after each order, {in_flight:,} at a
@@ -170,7 +171,7 @@ def measure(sizes: Sizes) -> Section:
         single = single_calls(places, calls, rounds)
         progress("recovery")
         recovered, events, bytes_each = recoveries(places, flow, rounds)
-        where = folder
+        where = filesystem(Path(folder))
     figures = [
         rate("arrays, each waits", laps["arrays"], len(flow), target="journal_arrays"),
         *single,
