@@ -35,6 +35,11 @@ ROWS = 200
 """Commands of an array: each is acknowledged as a whole, by one wait for the disk."""
 
 
+def all_rows(tape: Tape) -> int:
+    """Count all commands of a tape, those of its book at the beginning too."""
+    return tape.rows + (0 if tape.seed is None else len(tape.seed))
+
+
 def pieces(tape: Tape, rows: int, skip: int = 0) -> Iterator[Batch]:
     """Cut all commands of a tape, its book at the beginning first, into arrays; leave out the first `skip`."""
     for part in (tape.seed, *tape.batches(Engine(), ())):
@@ -77,7 +82,7 @@ def commands_in(tape: Tape, next_seq: int) -> int:
         if engine.next_seq >= next_seq:
             return done
         engine.run(piece, events=False)
-    return tape.rows + (0 if tape.seed is None else len(tape.seed))
+    return all_rows(tape)
 
 
 def all_trades(folder: Path) -> Records:
@@ -131,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         first_life(options.first_life, tape)
         return 0
     seed = int.from_bytes(os.urandom(4), "big") if options.seed is None else options.seed
-    rows = tape.rows + (0 if tape.seed is None else len(tape.seed))
+    rows = all_rows(tape)
     with tempfile.TemporaryDirectory() as folder:
         acknowledged = run_and_kill(Path(folder), rows, seed)
         table, findings = second_life(Path(folder), tape, acknowledged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,19 @@ def _refuse_unknown(field: str, numbers: Records, known: int) -> None:
     if len(numbers) and numbers.max() >= known:
         what = "a name" if field == "user" else "an instrument"
         raise FieldError(field, int(numbers.max()), f"{what} that the store knows")
+
+
+def path_of(path: Any) -> Path:
+    """Return the whole path of a file.
+
+    Raises
+    ------
+    FieldTypeError, FieldError
+        It can't be one.
+    """
+    try:
+        return Path(path).resolve()
+    except TypeError:
+        raise FieldTypeError("path", path, "a path") from None
+    except ValueError:
+        raise FieldError("path", path, "a path without NUL") from None

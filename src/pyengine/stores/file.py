@@ -25,7 +25,7 @@ from pyengine.instrument import Instrument
 from pyengine.optional import require
 from pyengine.records import TRADE_DTYPE, Records
 from pyengine.store_errors import StoreClosed, StoreDamaged, StoreError, StoreRefused, StoreUnavailable
-from pyengine.stores.arguments import limit_of, whole
+from pyengine.stores.arguments import limit_of, path_of, whole
 from pyengine.stores.audit.checkpoint import ChainHead
 from pyengine.stores.audit.writer import Anchor, ChainOptions
 from pyengine.stores.file_history import Line, LogView, newest_lines
@@ -126,12 +126,7 @@ class FileTradeStore:
         for field, seconds in _seconds(interval_s, wait_s, chain_interval_s, anchor_s):
             if not 0 <= seconds < threading.TIMEOUT_MAX:
                 raise FieldError(field, seconds, "a number of seconds, not below 0")
-        try:
-            self.path = Path(path).resolve()
-        except TypeError:
-            raise FieldTypeError("path", path, "a path") from None
-        except ValueError:
-            raise FieldError("path", path, "a path without NUL") from None
+        self.path = path_of(path)
         self._names = Names() if names is None else names
         self._lent = False
         self._checked = np.zeros(0, np.bool_)

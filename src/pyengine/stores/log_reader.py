@@ -19,7 +19,7 @@ from pyengine._core.trade import Trade, trade_from_bytes
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import TRADE_DTYPE, Records
 from pyengine.store_errors import StoreDamaged, StoreError, StoreUnavailable
-from pyengine.stores.arguments import whole
+from pyengine.stores.arguments import path_of, whole
 from pyengine.stores.file_history import LogView, Section, blocks_backwards
 from pyengine.stores.file_ids import IdRanges
 from pyengine.stores.file_meta import LogMeta, same_grid
@@ -142,12 +142,7 @@ class TradeLogReader:
             raise FieldTypeError("names", names, "Names or None")
         if damaged not in ("raise", "skip"):
             raise FieldError("damaged", damaged, "raise or skip")
-        try:
-            self.path = Path(path).resolve()
-        except TypeError:
-            raise FieldTypeError("path", path, "a path") from None
-        except ValueError:
-            raise FieldError("path", path, "a path without NUL") from None
+        self.path = path_of(path)
         self.names = Names() if names is None else names
         self.damaged: list[DamagedLine] = []
         self.damaged_count = 0
