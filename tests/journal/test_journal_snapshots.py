@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import zstandard
 from journal_setup import FailingDisk, as_if_killed, journaled, rows
 
 from pyengine import Engine, FieldError, SelfTrade
-from pyengine.journal import Journal, JournalDamaged, JournalError, prune, recover, write_snapshot
+from pyengine.journal import History, Journal, JournalDamaged, JournalError, prune, recover, write_snapshot
 
 
 def written(path: Path, turns: range) -> Engine:
@@ -149,13 +150,21 @@ def test_segments_go_that_two_snapshots_cover(tmp_path: Path) -> None:
 
 
 def test_segments_stay_that_somebody_needs(tmp_path: Path) -> None:
-    engine = written(tmp_path, range(20))
-    last = write_snapshot(tmp_path).last_seq
+    engine = written(tmp_path, range(8))
+    early = write_snapshot(tmp_path)
+    run(engine, range(8, 20))
+    last = write_snapshot(tmp_path)
     before = segments(tmp_path)
     assert prune(tmp_path, keep_snapshots=1, keep=[lambda: 1]) == []
-    needed = int(before[3].name[:20]) + 2
-    assert prune(tmp_path, keep_snapshots=1, keep=[lambda: last, lambda: needed]) == before[:3]
-    assert prune(tmp_path, keep_snapshots=1) == before[3:-1]
+    assert prune(tmp_path, keep_snapshots=1, keep=[lambda: early.last_seq]) == []
+    # What is open at an event isn't in the events behind it: the snapshot before stays, and what follows that.
+    gone = prune(tmp_path, keep_snapshots=1, keep=[lambda: last.last_seq, lambda: last.last_seq - 1])
+    assert gone == [one for one, next_ in pairwise(before) if int(next_.name[:20]) <= early.last_seq + 1]
+    assert gone
+    assert early.path.exists()
+    assert sum(len(part) for part, _ in History(tmp_path).orders(early.last_seq))
+    assert prune(tmp_path, keep_snapshots=1) == before[len(gone) : -1]
+    assert not early.path.exists()
     with pytest.raises(FieldError, match="keep_snapshots must be an int from 1 on"):
         prune(tmp_path, keep_snapshots=0)
     engine.close()

@@ -13,6 +13,7 @@ import numpy as np
 from pyengine._core.recovery import Recovery
 from pyengine.engine import Engine
 from pyengine.errors import FieldError, PyengineError, SnapshotError
+from pyengine.journal.beside import Beside
 from pyengine.journal.errors import JournalDamaged, JournalError
 from pyengine.journal.format import Definitions, DefinitionsFrame, Frame, FrameKind
 from pyengine.journal.reader import JournalReader, Segment, configuration_of, events_of, first_header
@@ -86,20 +87,39 @@ def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | N
             raise FieldError(name, value, "an int")
     for name in options.keys() - OPTIONS:
         raise FieldError("options", name, f"among {', '.join(sorted(OPTIONS))}: all else is in the journal, or comes afterwards")
-    for base in _bases(Path(path), until_seq, until_ns, options):
-        found = _recovered(Path(path), until_seq, until_ns, options, base)
+    return _recover(Path(path), until_seq, until_ns, options, None)
+
+
+def recover_beside(path: Path, beside: Beside, **options: Any) -> Recovered:
+    """Do that to the journal's end, and have stores in memory follow. They are of no use if it fails."""
+    return _recover(path, None, None, options, beside)
+
+
+def _recover(
+    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], beside: Beside | None
+) -> Recovered:
+    for base, orders in _bases(path, until_seq, until_ns, options, beside):
+        found = _recovered(path, until_seq, until_ns, options, base, orders, beside)
         if found is not None:
             return found
     raise AssertionError
 
 
 def _recovered(
-    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Engine | None
+    path: Path,
+    until_seq: int | None,
+    until_ns: int | None,
+    options: dict[str, Any],
+    base: Engine | None,
+    orders: Records | None,
+    beside: Beside | None,
 ) -> Recovered | None:
     """Go on from a snapshot, or from nothing; None if the journal ends before the snapshot."""
     begin = 1 if base is None else base.next_seq
     reader = JournalReader(path, begin)
-    replayed = Replayed(until_seq, until_ns, options, base)
+    replayed = Replayed(until_seq, until_ns, options, base, beside)
+    if base is not None and beside is not None and orders is not None:
+        beside.begin(base, orders)
     for segment, frame in reader.frames():
         if not replayed.take(segment, frame):
             break
@@ -112,24 +132,39 @@ def _recovered(
     return Recovered(engine, engine.next_seq - 1, replayed.events, len(reader.segments), torn, last.ended, begin - 1)
 
 
-def _bases(path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any]) -> Iterator[Engine | None]:
-    """Load good snapshots that aren't behind the point, newest first; at last comes None."""
+def _bases(
+    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], beside: Beside | None
+) -> Iterator[tuple[Engine | None, Records | None]]:
+    """Load good snapshots that aren't behind the point, with their orders if needs be, newest first; at last comes None."""
     # Which time stamps are in a snapshot isn't known.
     if until_ns is None and path.is_dir():
         for one in snapshot_files(path):
             if until_seq is not None and one.last_seq > until_seq:
                 continue
             try:
-                yield one.load(first_header(path).identity, options)
+                identity = first_header(path).identity
+                orders = one.orders(identity) if beside is not None else None
+                if beside is not None and orders is None:
+                    _log.error("going without %s: it doesn't have what stores need", one.path)
+                    continue
+                yield one.load(identity, options), orders
             except (JournalError, SnapshotError, OSError) as error:
                 _log.error("going without %s: %s", one.path, error)
-    yield None
+    yield None, None
 
 
 class Replayed:
     """An engine that is being made from frames."""
 
-    def __init__(self, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Engine | None) -> None:
+    def __init__(
+        self,
+        until_seq: int | None,
+        until_ns: int | None,
+        options: dict[str, Any],
+        base: Engine | None,
+        beside: Beside | None = None,
+    ) -> None:
+        self._beside = beside
         self._until_seq = until_seq
         self._until_ns = until_ns
         self._options = options
@@ -158,6 +193,8 @@ class Replayed:
             except KeyError as error:
                 raise _damaged(segment, frame, f"the configuration must have {error}") from error
             self._recovery = Recovery(self._engine)
+            if self._beside is not None:
+                self._beside.begin(self._engine, None)
         engine, header = self._engine, segment.header
         if self._definitions is None:
             # The snapshot may know more than what was defined before this segment, but not less.
@@ -207,6 +244,8 @@ class Replayed:
             self._recovery.apply(rows[:count])
         except PyengineError as error:
             raise _damaged(segment, frame, str(error)) from error
+        if self._beside is not None:
+            self._beside.apply(rows[:count])
         self.events += count
         return count == len(rows)
 
@@ -218,6 +257,9 @@ class Replayed:
             self._recovery.finish()
         except PyengineError as error:
             raise JournalDamaged(segment.path.name, segment.end, segment.position.seq, str(error)) from error
+        if self._beside is not None and self._beside.open_count != self._engine.resting_orders:
+            problem = f"there must be {self._engine.resting_orders} open orders, as in the books, are {self._beside.open_count}"
+            raise JournalDamaged(segment.path.name, segment.end, segment.position.seq, problem)
         return self._engine
 
 
@@ -260,4 +302,4 @@ def whole_commands(rows: Records, until_seq: int | None, until_ns: int | None) -
     return int(np.flatnonzero(begins[: first + 1])[-1])
 
 
-__all__ = ["Recovered", "recover", "whole_commands"]
+__all__ = ["Recovered", "recover", "recover_beside", "whole_commands"]
