@@ -16,13 +16,16 @@ from pyengine.errors import FieldError, PyengineError, SnapshotError
 from pyengine.journal.errors import JournalDamaged, JournalError
 from pyengine.journal.format import Definitions, DefinitionsFrame, Frame, FrameKind
 from pyengine.journal.reader import JournalReader, Segment, configuration_of, events_of, first_header
-from pyengine.journal.snapshots import snapshot_files
+from pyengine.journal.snapshots import SnapshotHead, snapshot_files
 from pyengine.records import Kind, Reason, Records
 
 _log = logging.getLogger("pyengine.journal")
 
 OPTIONS = frozenset({"ring_capacity", "capacity", "publish_wait_s"})
 """What an engine out of a journal may be made with. Stores would have to hear of its past, which they don't."""
+
+NO_TIME = -(2**63)
+"""Highest time stamp of no events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Recovered:
         Whether the journal says of itself that it was closed, so that nothing can be missing at its end.
     snapshot_seq : int
         Last event of the snapshot that it began with; 0 without.
+    latest_ns : int
+        Highest time stamp of all events up to the last one; `NO_TIME` if there are none.
     """
 
     engine: Engine
@@ -53,6 +58,7 @@ class Recovered:
     torn_bytes: int
     complete: bool
     snapshot_seq: int
+    latest_ns: int
 
 
 def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | None = None, **options: Any) -> Recovered:
@@ -79,7 +85,7 @@ def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | N
     JournalDamaged
         Something isn't as it was written, and it isn't a commit that a crash cut short: segment, offset, sequence number.
     JournalError
-        There is no journal.
+        There is no journal; or the point lies before all that is left of it.
     """
     for name, value in (("until_seq", until_seq), ("until_ns", until_ns)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
@@ -94,10 +100,10 @@ def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | N
 
 
 def _recovered(
-    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Engine | None
+    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Base | None
 ) -> Recovered | None:
     """Go on from a snapshot, or from nothing; None if the journal ends before the snapshot."""
-    begin = 1 if base is None else base.next_seq
+    begin = 1 if base is None else base.engine.next_seq
     reader = JournalReader(path, begin)
     replayed = Replayed(until_seq, until_ns, options, base)
     for segment, frame in reader.frames():
@@ -109,34 +115,52 @@ def _recovered(
         return None
     engine = replayed.finish(last)
     torn = max(0, last.torn - last.end)
-    return Recovered(engine, engine.next_seq - 1, replayed.events, len(reader.segments), torn, last.ended, begin - 1)
+    return Recovered(
+        engine, engine.next_seq - 1, replayed.events, len(reader.segments), torn, last.ended, begin - 1, replayed.latest_ns
+    )
 
 
-def _bases(path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any]) -> Iterator[Engine | None]:
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A snapshot that recovery begins with."""
+
+    engine: Engine
+    latest_ns: int
+
+
+def _bases(path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any]) -> Iterator[Base | None]:
     """Load good snapshots that aren't behind the point, newest first; at last comes None."""
-    # Which time stamps are in a snapshot isn't known.
-    if until_ns is None and path.is_dir():
-        for one in snapshot_files(path):
-            if until_seq is not None and one.last_seq > until_seq:
+    behind: SnapshotHead | None = None
+    for one in snapshot_files(path) if path.is_dir() else ():
+        try:
+            first, head = first_header(path), one.head()
+            if (until_seq is not None and head.last_seq > until_seq) or (until_ns is not None and head.latest_ns > until_ns):
+                behind = head if head.identity == first.identity else behind
                 continue
-            try:
-                yield one.load(first_header(path).identity, options)
-            except (JournalError, SnapshotError, OSError) as error:
-                _log.error("going without %s: %s", one.path, error)
+            yield Base(one.load(first.identity, options), head.latest_ns)
+        except (JournalError, SnapshotError, OSError) as error:
+            _log.error("going without %s: %s", one.path, error)
+    if behind is not None and first_header(path).number > 1:
+        point = f"event {until_seq}" if until_seq is not None else f"time stamp {until_ns}"
+        raise JournalError(
+            f"the point must be event {behind.last_seq}, with time stamps up to {behind.latest_ns}, or later, was {point}: the "
+            f"segments before it were taken away from {path}. If they were archived, put them back, unpacked"
+        )
     yield None
 
 
 class Replayed:
     """An engine that is being made from frames."""
 
-    def __init__(self, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Engine | None) -> None:
+    def __init__(self, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Base | None) -> None:
         self._until_seq = until_seq
         self._until_ns = until_ns
         self._options = options
-        self._engine = base
-        self._recovery = None if base is None else Recovery(base)
+        self._engine = None if base is None else base.engine
+        self._recovery = None if base is None else Recovery(base.engine)
         self._definitions: Definitions | None = None if base is not None else Definitions()
         self.events = 0
+        self.latest_ns = NO_TIME if base is None else base.latest_ns
 
     def take(self, segment: Segment, frame: Frame) -> bool:
         """Take in a frame; False if it holds the end that was asked for."""
@@ -208,6 +232,8 @@ class Replayed:
         except PyengineError as error:
             raise _damaged(segment, frame, str(error)) from error
         self.events += count
+        if count:
+            self.latest_ns = max(self.latest_ns, int(rows["ts_ns"][:count].max()))
         return count == len(rows)
 
     def finish(self, segment: Segment) -> Engine:

@@ -1,10 +1,12 @@
 """Snapshots of a journal: made of the journal itself, so that the engine that writes it doesn't stop for them.
 
     name     ``<sequence number of the last event>.snapshot``
-    content  magic "PYENJSNP" | version u32 | 0 u32 | identity 16 B | last_seq u64 | state hash u64 | length u64 | 0 u32 | crc u32
+    content  magic "PYENJSNP" | version u32 | head length u32 | identity 16 B | last_seq u64 | state hash u64 | latest_ns i64
+             | length u64 | 0 u32 | crc u32
              | an engine's snapshot, `length` bytes, which ends with a digest of itself
 
-The CRC is CRC-32C over what is before it. The file gets its name when it was read again, and led to the state that it was made
+`latest_ns` is the highest time stamp of all events up to `last_seq`, the lowest number there is if there are none. The CRC is
+CRC-32C over what is before it. The file gets its name when it was read again, and led to the state that it was made
 of. It doesn't count if the journal ends before it.
 """
 
@@ -31,9 +33,52 @@ _log = logging.getLogger("pyengine.journal")
 SNAPSHOT_SUFFIX = ".snapshot"
 _UNFINISHED = ".unfinished"
 _MAGIC = b"PYENJSNP"
-_VERSION = 1
-_HEAD = struct.Struct("<8sII16sQQQI")
+_VERSION = 2
+_HEAD = struct.Struct("<8sII16sQQqQI")
 _CRC = struct.Struct("<I")
+_HEAD_BYTES = _HEAD.size + _CRC.size
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHead:
+    """What a snapshot says of itself.
+
+    Attributes
+    ----------
+    latest_ns : int
+        Highest time stamp of the events up to its last one.
+    length : int
+        Bytes of the engine's snapshot behind it.
+    """
+
+    identity: bytes
+    last_seq: int
+    state_hash: int
+    latest_ns: int
+    length: int
+
+    def pack(self) -> bytes:
+        """Write it as bytes."""
+        fields = self.identity, self.last_seq, self.state_hash, self.latest_ns, self.length
+        body = _HEAD.pack(_MAGIC, _VERSION, _HEAD_BYTES, *fields, 0)
+        return body + _CRC.pack(crc32c(body))
+
+    @classmethod
+    def unpack(cls, content: bytes, name: str) -> SnapshotHead:
+        """Read it from the first bytes of a file.
+
+        Raises
+        ------
+        JournalError
+            It is damaged, or of another version.
+        """
+        if len(content) < _HEAD_BYTES:
+            raise JournalError(f"{name}: a snapshot must have at least {_HEAD_BYTES} bytes, had {len(content)}")
+        magic, version, length, *fields, _ = _HEAD.unpack_from(content)
+        [crc] = _CRC.unpack_from(content, _HEAD.size)
+        if (magic, version, length) != (_MAGIC, _VERSION, _HEAD_BYTES) or crc32c(content[: _HEAD.size]) != crc:
+            raise JournalError(f"{name}: the head must be intact and of version {_VERSION}, isn't")
+        return cls(*fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +94,19 @@ class SnapshotFile:
     path: Path
     last_seq: int
 
+    def head(self) -> SnapshotHead:
+        """Read what it says of itself.
+
+        Raises
+        ------
+        JournalError
+            It is damaged, or of another version.
+        OSError
+            It can't be read.
+        """
+        with self.path.open("rb") as file:
+            return SnapshotHead.unpack(file.read(_HEAD_BYTES), self.path.name)
+
     def load(self, identity: bytes | None, options: dict[str, Any]) -> Engine:
         """Make an engine of it, checked to the last order.
 
@@ -60,20 +118,14 @@ class SnapshotFile:
             It can't be read.
         """
         content = self.path.read_bytes()
-        size = _HEAD.size + _CRC.size
-        if len(content) < size:
-            raise JournalError(f"{self.path.name}: a snapshot must have at least {size} bytes, had {len(content)}")
-        magic, version, _, of, last_seq, state_hash, length, _ = _HEAD.unpack_from(content)
-        [crc] = _CRC.unpack_from(content, _HEAD.size)
-        if magic != _MAGIC or crc32c(content[: _HEAD.size]) != crc or version != _VERSION:
-            raise JournalError(f"{self.path.name}: the head must be intact and of version {_VERSION}, isn't")
-        if identity is not None and of != identity:
-            raise JournalError(f"{self.path.name}: the journal's identity must be {identity.hex()}, was {of.hex()}")
-        if last_seq != self.last_seq or length != len(content) - size:
-            raise JournalError(f"{self.path.name}: name and length must be {last_seq} and {length}, aren't")
-        engine = Engine.restore(memoryview(content)[size:], **options)
-        if (engine.next_seq - 1, engine.state_hash()) != (last_seq, state_hash):
-            raise JournalError(f"{self.path.name}: the state must be that of event {last_seq}, isn't")
+        head = SnapshotHead.unpack(content, self.path.name)
+        if identity is not None and head.identity != identity:
+            raise JournalError(f"{self.path.name}: the journal's identity must be {identity.hex()}, was {head.identity.hex()}")
+        if head.last_seq != self.last_seq or head.length != len(content) - _HEAD_BYTES:
+            raise JournalError(f"{self.path.name}: name and length must be {head.last_seq} and {head.length}, aren't")
+        engine = Engine.restore(memoryview(content)[_HEAD_BYTES:], **options)
+        if (engine.next_seq - 1, engine.state_hash()) != (head.last_seq, head.state_hash):
+            raise JournalError(f"{self.path.name}: the state must be that of event {head.last_seq}, isn't")
         return engine
 
 
@@ -135,12 +187,12 @@ def write_snapshot(path: str | Path, *, disk: Disk | None = None) -> SnapshotFil
     target = folder / f"{found.last_seq:020d}{SNAPSHOT_SUFFIX}"
     identity = first_header(folder).identity
     body = found.engine.snapshot()
-    head = _HEAD.pack(_MAGIC, _VERSION, 0, identity, found.last_seq, found.engine.state_hash(), len(body), 0)
+    head = SnapshotHead(identity, found.last_seq, found.engine.state_hash(), found.latest_ns, len(body)).pack()
     unfinished = target.with_name(f"{target.name}.{os.getpid()}{_UNFINISHED}")
     fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         try:
-            write_all(disk, fd, [head, _CRC.pack(crc32c(head)), body], 0)
+            write_all(disk, fd, [head, body], 0)
             disk.sync(fd)
         finally:
             disk.close(fd)
