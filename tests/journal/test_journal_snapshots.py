@@ -63,6 +63,44 @@ def test_snapshots_change_no_point_in_time(tmp_path: Path) -> None:
     engine.close()
 
 
+def test_recovery_to_a_time_begins_with_a_snapshot_that_has_nothing_later(tmp_path: Path) -> None:
+    engine = journaled(tmp_path, segment_bytes=4096)
+    book = engine.book(0)
+    # Time goes back now and then: only the highest stamp of a snapshot says whether it may be used.
+    stamps = [100, 300, 200, 250, 400, 350, 500, 450, 600, 700]
+    files = []
+    for stamp in stamps:
+        book.submit(1, 100, 5, ts_ns=stamp)
+        if stamp in (300, 250, 350, 600):
+            files.append(write_snapshot(tmp_path))
+    assert [one.head().latest_ns for one in files] == [300, 300, 400, 600]
+    used = {until: recover(tmp_path, until_ns=until) for until in range(50, 800, 50)}
+    assert [used[until].snapshot_seq for until in (250, 300, 350, 400, 550, 600, 750)] == [0, 4, 4, 6, 6, 9, 9]
+    for one in files:
+        one.path.unlink()
+    for until, found in used.items():
+        without = recover(tmp_path, until_ns=until)
+        assert without.engine.snapshot() == found.engine.snapshot()
+        assert without.latest_ns == found.latest_ns
+    engine.close()
+
+
+def test_a_point_before_all_that_is_left_is_refused(tmp_path: Path) -> None:
+    engine = written(tmp_path, range(10))
+    older = write_snapshot(tmp_path)
+    run(engine, range(10, 20))
+    assert prune(tmp_path, keep_snapshots=1)
+    latest = older.head().latest_ns
+    assert recover(tmp_path, until_ns=latest).snapshot_seq == older.last_seq
+    assert recover(tmp_path, until_seq=older.last_seq).last_seq == older.last_seq
+    says = f"the point must be event {older.last_seq}, with time stamps up to {latest}, or later, was "
+    with pytest.raises(JournalError, match=f"{says}time stamp {latest - 1}: .* were taken away"):
+        recover(tmp_path, until_ns=latest - 1)
+    with pytest.raises(JournalError, match=f"{says}event {older.last_seq - 1}: .* were taken away"):
+        recover(tmp_path, until_seq=older.last_seq - 1)
+    engine.close()
+
+
 def test_a_bad_snapshot_is_passed_over_for_an_older_one_and_then_for_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

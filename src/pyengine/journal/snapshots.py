@@ -1,13 +1,15 @@
 """Snapshots of a journal: made of the journal itself, so that the engine that writes it doesn't stop for them.
 
     name     ``<sequence number of the last event>.snapshot``
-    content  magic "PYENJSNP" | version u32 | 0 u32 | identity 16 B | last_seq u64 | state hash u64 | length u64 | 0 u32 | crc u32
-             | an engine's snapshot, `length` bytes, which ends with a digest of itself | parts, from version 2 on
+    content  magic "PYENJSNP" | version u32 | head length u32 | identity 16 B | last_seq u64 | state hash u64 | latest_ns i64
+             | length u64 | 0 u32 | crc u32
+             | an engine's snapshot, `length` bytes, which ends with a digest of itself | parts
     part     tag, 4 bytes | crc u32 | length u64 | `length` bytes; unknown ones are passed over
     "ORDR"   the open orders as records of ORDER_RECORD_DTYPE, by id: more than books know of them
 
-The CRC of the head is CRC-32C over what is before it, that of a part over its tag, length and bytes. The file gets its name
-when it was read again, and led to the state that it was made of. It doesn't count if the journal ends before it.
+`latest_ns` is the highest time stamp of all events up to `last_seq`, the lowest number there is if there are none. The CRC of
+the head is CRC-32C over what is before it, that of a part over its tag, length and bytes. The file gets its name when it was
+read again, and led to the state that it was made of. It doesn't count if the journal ends before it.
 """
 
 from __future__ import annotations
@@ -38,10 +40,53 @@ SNAPSHOT_SUFFIX = ".snapshot"
 _UNFINISHED = ".unfinished"
 _MAGIC = b"PYENJSNP"
 _VERSION = 2
-_HEAD = struct.Struct("<8sII16sQQQI")
+_HEAD = struct.Struct("<8sII16sQQqQI")
 _CRC = struct.Struct("<I")
+_HEAD_BYTES = _HEAD.size + _CRC.size
 _PART = struct.Struct("<4sIQ")
 _ORDERS = b"ORDR"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotHead:
+    """What a snapshot says of itself.
+
+    Attributes
+    ----------
+    latest_ns : int
+        Highest time stamp of the events up to its last one.
+    length : int
+        Bytes of the engine's snapshot behind it.
+    """
+
+    identity: bytes
+    last_seq: int
+    state_hash: int
+    latest_ns: int
+    length: int
+
+    def pack(self) -> bytes:
+        """Write it as bytes."""
+        fields = self.identity, self.last_seq, self.state_hash, self.latest_ns, self.length
+        body = _HEAD.pack(_MAGIC, _VERSION, _HEAD_BYTES, *fields, 0)
+        return body + _CRC.pack(crc32c(body))
+
+    @classmethod
+    def unpack(cls, content: bytes, name: str) -> SnapshotHead:
+        """Read it from the first bytes of a file.
+
+        Raises
+        ------
+        JournalError
+            It is damaged, or of another version.
+        """
+        if len(content) < _HEAD_BYTES:
+            raise JournalError(f"{name}: a snapshot must have at least {_HEAD_BYTES} bytes, had {len(content)}")
+        magic, version, length, *fields, _ = _HEAD.unpack_from(content)
+        [crc] = _CRC.unpack_from(content, _HEAD.size)
+        if (magic, version, length) != (_MAGIC, _VERSION, _HEAD_BYTES) or crc32c(content[: _HEAD.size]) != crc:
+            raise JournalError(f"{name}: the head must be intact and of version {_VERSION}, isn't")
+        return cls(*fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +102,19 @@ class SnapshotFile:
     path: Path
     last_seq: int
 
+    def head(self) -> SnapshotHead:
+        """Read what it says of itself.
+
+        Raises
+        ------
+        JournalError
+            It is damaged, or of another version.
+        OSError
+            It can't be read.
+        """
+        with self.path.open("rb") as file:
+            return SnapshotHead.unpack(file.read(_HEAD_BYTES), self.path.name)
+
     def load(self, identity: bytes | None, options: dict[str, Any]) -> Engine:
         """Make an engine of it, checked to the last order.
 
@@ -67,35 +125,29 @@ class SnapshotFile:
         OSError
             It can't be read.
         """
-        size, state_hash, content, _ = self._read(identity)
-        engine = Engine.restore(memoryview(content)[_HEAD.size + _CRC.size : size], **options)
-        if (engine.next_seq - 1, engine.state_hash()) != (self.last_seq, state_hash):
+        head, content, _ = self._read(identity)
+        engine = Engine.restore(memoryview(content)[_HEAD_BYTES : _HEAD_BYTES + head.length], **options)
+        if (engine.next_seq - 1, engine.state_hash()) != (self.last_seq, head.state_hash):
             raise JournalError(f"{self.path.name}: the state must be that of event {self.last_seq}, isn't")
         return engine
 
     def orders(self, identity: bytes | None) -> Records | None:
-        """Read the open orders; None if they aren't in it, as in those of version 1. Raises as `load`."""
-        _, _, content, parts = self._read(identity)
+        """Read the open orders; None if they aren't in it. Raises as `load`."""
+        _, content, parts = self._read(identity)
         place = parts.get(_ORDERS)
         if place is None or (place[1] - place[0]) % ORDER_RECORD_DTYPE.itemsize:
             return None
         return np.frombuffer(content, np.uint8)[slice(*place)].view(ORDER_RECORD_DTYPE)
 
-    def _read(self, identity: bytes | None) -> tuple[int, int, bytes, dict[bytes, tuple[int, int]]]:
-        """Check everything but the engine's snapshot; return where that ends, its state hash, the bytes, and places of parts."""
+    def _read(self, identity: bytes | None) -> tuple[SnapshotHead, bytes, dict[bytes, tuple[int, int]]]:
+        """Check everything but the engine's snapshot; return the head, all bytes, and the places of the parts."""
         content = self.path.read_bytes()
-        size = _HEAD.size + _CRC.size
-        if len(content) < size:
-            raise JournalError(f"{self.path.name}: a snapshot must have at least {size} bytes, had {len(content)}")
-        magic, version, _, of, last_seq, state_hash, length, _ = _HEAD.unpack_from(content)
-        [crc] = _CRC.unpack_from(content, _HEAD.size)
-        if magic != _MAGIC or crc32c(content[: _HEAD.size]) != crc or version not in (1, _VERSION):
-            raise JournalError(f"{self.path.name}: the head must be intact and of version {_VERSION}, isn't")
-        if identity is not None and of != identity:
-            raise JournalError(f"{self.path.name}: the journal's identity must be {identity.hex()}, was {of.hex()}")
-        at = size + length
-        if last_seq != self.last_seq or at > len(content) or (version == 1 and at != len(content)):
-            raise JournalError(f"{self.path.name}: name and length must be {last_seq} and {length}, aren't")
+        head = SnapshotHead.unpack(content, self.path.name)
+        if identity is not None and head.identity != identity:
+            raise JournalError(f"{self.path.name}: the journal's identity must be {identity.hex()}, was {head.identity.hex()}")
+        at = _HEAD_BYTES + head.length
+        if head.last_seq != self.last_seq or at > len(content):
+            raise JournalError(f"{self.path.name}: name and length must be {head.last_seq} and {head.length}, aren't")
         parts = {}
         while at < len(content):
             end = _part_end(content, at)
@@ -103,7 +155,7 @@ class SnapshotFile:
                 raise JournalError(f"{self.path.name}: the part at byte {at} must be intact, isn't")
             parts[content[at : at + 4]] = at + _PART.size, end
             at = end
-        return size + length, state_hash, content, parts
+        return head, content, parts
 
 
 def _part(tag: bytes, payload: bytes) -> list[bytes]:
@@ -184,12 +236,12 @@ def write_snapshot(path: str | Path, *, disk: Disk | None = None) -> SnapshotFil
     identity = first_header(folder).identity
     body = found.engine.snapshot()
     orders = beside.open_orders().tobytes()
-    head = _HEAD.pack(_MAGIC, _VERSION, 0, identity, found.last_seq, found.engine.state_hash(), len(body), 0)
+    head = SnapshotHead(identity, found.last_seq, found.engine.state_hash(), found.latest_ns, len(body)).pack()
     unfinished = target.with_name(f"{target.name}.{os.getpid()}{_UNFINISHED}")
     fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         try:
-            write_all(disk, fd, [head, _CRC.pack(crc32c(head)), body, *_part(_ORDERS, orders)], 0)
+            write_all(disk, fd, [head, body, *_part(_ORDERS, orders)], 0)
             disk.sync(fd)
         finally:
             disk.close(fd)
