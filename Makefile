@@ -50,8 +50,8 @@ run-distributed: $(VENV)/all  ## Run the market through all three deployment mod
 test: $(VENV)/all  ## Run every test
 	$(BIN)/python -m pytest tests
 
-faults: $(VENV)/all  ## The faults of tests/faults with a thousand killed writers
-	PYENGINE_KILL_ROUNDS=1000 $(BIN)/python -m pytest -s tests/faults
+faults: $(VENV)/all  ## The faults of tests/faults in full: each call fails, a thousand killed writers
+	PYENGINE_LONG_FAULTS=1 PYENGINE_KILL_ROUNDS=1000 $(BIN)/python -m pytest -s tests/faults
 
 check: $(VENV)/all  ## Lint, format, types, stubs, and hints of the Cython compiler
 	$(BIN)/ruff check .

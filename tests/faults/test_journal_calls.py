@@ -61,11 +61,11 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whichever_call_fails_what_was_acknowledged_is_there(tmp_path: Path, fault: str, states: dict[int, bytes]) -> None:
-    count = calls_of_a_whole_run(tmp_path / "counted")
+def test_whichever_call_fails_what_was_acknowledged_is_there(quick_path: Path, fault: str, states: dict[int, bytes]) -> None:
+    count = calls_of_a_whole_run(quick_path / "counted")
     failures = set()
     for number in range(1, count + 1, 1 if fault == "EIO" else 5):
-        path = tmp_path / f"{number}"
+        path = quick_path / f"{number}"
         disk = FailingDisk(number, FAULTS[fault])
         try:
             acknowledged, error = run_until_it_fails(path, disk)
@@ -92,18 +92,18 @@ def test_whichever_call_fails_what_was_acknowledged_is_there(tmp_path: Path, fau
     assert fault != "EIO" or failures >= {"write", "sync", "sync_folder", "allocate", "truncate", "rename", "open"}
 
 
-def test_short_writes_are_gone_on_with(tmp_path: Path) -> None:
+def test_short_writes_are_gone_on_with(quick_path: Path) -> None:
     disk = FailingDisk(short=37)
-    acknowledged, error = run_until_it_fails(tmp_path, disk)
+    acknowledged, error = run_until_it_fails(quick_path, disk)
     assert error is None
-    found = recover(tmp_path)
+    found = recover(quick_path)
     assert (found.last_seq, found.complete) == (acknowledged, True)
 
 
-def test_interrupted_writes_are_repeated_and_interrupted_syncs_are_not(tmp_path: Path) -> None:
-    count = calls_of_a_whole_run(tmp_path / "counted")
+def test_interrupted_writes_are_repeated_and_interrupted_syncs_are_not(quick_path: Path) -> None:
+    count = calls_of_a_whole_run(quick_path / "counted")
     for number in range(1, count + 1):
-        path = tmp_path / f"{number}"
+        path = quick_path / f"{number}"
         disk = FailingDisk(number, lambda: InterruptedError(errno.EINTR, "Interrupted system call"))
         acknowledged, error = run_until_it_fails(path, disk)
         assert (error is None) == (disk.failed == "write"), disk.failed
@@ -111,12 +111,12 @@ def test_interrupted_writes_are_repeated_and_interrupted_syncs_are_not(tmp_path:
             assert recover(path).last_seq >= acknowledged
 
 
-def test_a_write_that_writes_nothing_fails(tmp_path: Path) -> None:
+def test_a_write_that_writes_nothing_fails(quick_path: Path) -> None:
     class Nothing(FailingDisk):
         def write(self, fd, parts, offset):
             return 0 if offset > 1000 else super().write(fd, parts, offset)
 
-    _, error = run_until_it_fails(tmp_path, Nothing())
+    _, error = run_until_it_fails(quick_path, Nothing())
     assert isinstance(error, JournalFailed)
     assert "write must write something" in str(error)
     assert isinstance(error, PyengineError)

@@ -159,17 +159,17 @@ class Journal:
             consumer = Consumer(engine, True, "journal")
             try:
                 writer = self._open_writer(engine, definitions)
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 consumer.close()
                 self.close()
-                raise JournalError(f"journal {self.path} can't be written: {error}") from error
+                raise JournalError(f"journal {self.path} can't be written: {str(error) or type(error).__name__}") from error
             except BaseException:
                 consumer.close()
                 raise
             self._committer = Committer(consumer, writer, definitions)
             engine.take_journal(self)
             process.feed(self)
-            threading.Thread(target=write_on, args=(weakref.ref(self),), name="pyengine-journal", daemon=True).start()
+            self._start()
         try:
             self.acknowledged().result()
         except JournalError:
@@ -177,6 +177,10 @@ class Journal:
             raise
         if durability == "journal":
             engine.acknowledge_by(self._wait)
+
+    def _start(self) -> None:
+        """Begin to write."""
+        threading.Thread(target=write_on, args=(weakref.ref(self),), name="pyengine-journal", daemon=True).start()
 
     def resume(self, *, durability: str = "journal", **options: Any) -> Engine:
         """Make the engine that the journal tells of, a new one if it is empty, and go on writing down what it does.
@@ -265,8 +269,8 @@ class Journal:
     def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
         """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""
         failure = JournalFailed(
-            f"journal {self.path} could not be written: {error or type(error).__name__}. Events up to {self.durable_seq} are on "
-            "the disk, no later one was acknowledged. See to the disk, close this engine, and go on with "
+            f"journal {self.path} could not be written: {str(error) or type(error).__name__}. Events up to {self.durable_seq} are "
+            "on the disk, no later one was acknowledged. See to the disk, close this engine, and go on with "
             "Journal(path).resume()"
         )
         failure.__cause__ = error
@@ -367,7 +371,7 @@ class Journal:
             if self._committer is not None and self._waiters.failure is None:
                 try:
                     self._committer.writer.end()
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001  as in `step`
                     self._fail(error, [])
             failure = self._waiters.failure
             self._shut()
