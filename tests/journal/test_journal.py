@@ -22,7 +22,6 @@ from pyengine import (
     FieldError,
     FieldTypeError,
     InMemoryOrderStore,
-    InMemoryTradeStore,
     Instrument,
     SelfTrade,
 )

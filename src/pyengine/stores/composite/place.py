@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from pyengine.records import Records
+from pyengine.store_errors import StoreError
 from pyengine.stores.interfaces import Watermarked
 
 _KEPT = 4096
@@ -110,7 +111,10 @@ class Place:
         """Return up to where nothing can be lost any more, of a store that takes its time to write it down."""
         if not self.numbered:
             return self.seq
-        last = store.last_trade_id()
+        try:
+            last = store.last_trade_id()
+        except StoreError:
+            return self._safe
         while self._written and self._written[0][0] <= last:
             self._safe = self._written.popleft()[1]
         return self._safe if self._written else self.seq
