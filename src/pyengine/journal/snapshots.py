@@ -259,7 +259,8 @@ def prune(
     good = good_snapshots(folder, keep_snapshots)
     if len(good) < keep_snapshots:
         return []
-    needed = min([good[-1].last_seq + 1, *(call() for call in keep)])
+    # Behind the snapshot's last event, in the same segment, there may be definitions that it doesn't have.
+    needed = min([good[-1].last_seq, *(call() for call in keep)])
     paths, gone = segment_paths(folder), []
     # A segment ends where the next one begins; the newest stays in any case. The oldest goes first: no gap is left by a crash.
     for segment, following in pairwise(paths):
