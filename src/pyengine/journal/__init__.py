@@ -6,6 +6,7 @@ from pyengine.journal.errors import (
     JournalDamaged,
     JournalError,
     JournalFailed,
+    JournalFull,
     JournalHeld,
     JournalTimeout,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "JournalDamaged",
     "JournalError",
     "JournalFailed",
+    "JournalFull",
     "JournalHeld",
     "JournalTimeout",
     "Recovered",

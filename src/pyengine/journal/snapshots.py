@@ -31,7 +31,7 @@ from pyengine.journal.reader import first_header, segment_paths
 _log = logging.getLogger("pyengine.journal")
 
 SNAPSHOT_SUFFIX = ".snapshot"
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 _MAGIC = b"PYENJSNP"
 _VERSION = 2
 _HEAD = struct.Struct("<8sII16sQQqQI")
@@ -188,7 +188,7 @@ def write_snapshot(path: str | Path, *, disk: Disk | None = None) -> SnapshotFil
     identity = first_header(folder).identity
     body = found.engine.snapshot()
     head = SnapshotHead(identity, found.last_seq, found.engine.state_hash(), found.latest_ns, len(body)).pack()
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}{_UNFINISHED}")
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}{UNFINISHED}")
     fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         try:
@@ -284,7 +284,7 @@ def _archive(segment: Path, folder: Path, disk: Disk) -> None:
     zstandard = require("zstandard", "zstd")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{segment.name}.zst"
-    unfinished = folder / f"{target.name}{_UNFINISHED}"
+    unfinished = folder / f"{target.name}{UNFINISHED}"
     content = segment.read_bytes()
     packed = zstandard.ZstdCompressor(write_checksum=True).compress(content)
     fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
