@@ -7,8 +7,9 @@ import time
 import numpy as np
 
 from pyengine._core.consumer import Consumer
-from pyengine.journal.format import Definitions, FrameKind, definition_payloads
-from pyengine.journal.segments import Content, SegmentWriter
+from pyengine.journal.format import EVENT_BYTES, FRAME_BYTES, Definitions, FrameKind, definition_payloads
+from pyengine.journal.segments import Content, NoRoomError, SegmentWriter
+from pyengine.journal.space import Space
 from pyengine.journal.waiters import Marks
 from pyengine.records import Records
 
@@ -23,6 +24,8 @@ class Committer:
     writer : SegmentWriter
     definitions : Definitions
         What the journal has defined already.
+    space : Space
+        Which knows whether there is room for another segment.
 
     Attributes
     ----------
@@ -35,9 +38,10 @@ class Committer:
     Not thread-safe. What `commit` raises ends it: what it had read is lost to it, and what the disk has isn't known.
     """
 
-    def __init__(self, consumer: Consumer, writer: SegmentWriter, definitions: Definitions) -> None:
+    def __init__(self, consumer: Consumer, writer: SegmentWriter, definitions: Definitions, space: Space) -> None:
         self.consumer = consumer
         self.writer = writer
+        self.space = space
         self._definitions = definitions
         self._modes = np.zeros(1, np.uint8)
         # Modes are written down at first: what the engine has counts, whoever set them.
@@ -58,8 +62,18 @@ class Committer:
         return len(names.instruments), len(names.users) - 1, engine.user_mode_changes
 
     def commit(self) -> int:
-        """Make durable what has happened up to now; return how many events it was."""
+        """Make durable what has happened up to now; return how many events it was.
+
+        Raises
+        ------
+        NoRoomError
+            There is no room for it. Nothing was read yet, and it may be tried again.
+        OSError
+            The disk refused it.
+        """
         consumer, head = self.consumer, self.head
+        if head > consumer.position:
+            self._make_room((head - consumer.position) * EVENT_BYTES + FRAME_BYTES)
         events: list[Records] = []
         while consumer.position < head:
             events.append(consumer.read(head - consumer.position))
@@ -78,6 +92,15 @@ class Committer:
         self.counts["events"] += count
         self.durable_marks = self._marks
         return count
+
+    def _make_room(self, length: int) -> None:
+        """See that so much can be written, as what was read of the ring can't be put back."""
+        if self.writer.fits(length):
+            return
+        if not self.space.has_room_for_segment(length):
+            raise NoRoomError
+        known = self._definitions
+        self.writer.make_room((known.instruments, known.users, known.digest), length)
 
     def _sync(self) -> None:
         begun = time.perf_counter_ns()

@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 from operator import ge
 from pathlib import Path
@@ -23,15 +24,18 @@ from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
 from pyengine.journal.reader import Position
 from pyengine.journal.recovery import OPTIONS
-from pyengine.journal.segments import SegmentWriter
+from pyengine.journal.segments import NoRoomError, SegmentWriter
+from pyengine.journal.space import Space, needed_by
 from pyengine.journal.stores import recover_with_stores
 from pyengine.journal.thread import Bell, write_on
+from pyengine.journal.upkeep import Upkeep, UpkeepOptions
 from pyengine.journal.waiters import Entry, Marks, ThreadWaiter, Waiters
 from pyengine.stores.composite import CompositeOrderStore, process
 
 SEGMENT_BYTES = 64 << 20
 SMALLEST_SEGMENT_BYTES = 4096
 LARGEST_SEGMENT_BYTES = 1 << 30
+ALL = 2**63 - 1
 DURABILITIES = ("journal", "memory")
 
 _log = logging.getLogger("pyengine.journal")
@@ -51,6 +55,17 @@ class Journal:
         Size that a file is given at once, and doesn't exceed unless by a single commit; from 4 KiB to 1 GiB.
     disk : Disk, optional
         What the operating system is asked through.
+    space_bytes : int, optional
+        What all files of the folder may take. Commands are refused with `JournalFull` before it is reached, until there is room.
+    reserve_bytes : int
+        What the file system has to have left, likewise.
+    snapshot_every_s, snapshot_every_events : optional
+        Seconds and events after which a child process makes a snapshot and then takes away the segments that nobody needs; one
+        is made early if room is short. None of both: others see to that.
+    keep_snapshots : int
+        How many good snapshots must cover a segment before it goes.
+    archive : str or Path, optional
+        Folder to put compressed copies of segments into before they go.
 
     Raises
     ------
@@ -69,7 +84,19 @@ class Journal:
     is_fed_from = True
     """Whether stores get what this has, so that it is finished before them."""
 
-    def __init__(self, path: str | Path, *, segment_bytes: int = SEGMENT_BYTES, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk | None = None,
+        space_bytes: int | None = None,
+        reserve_bytes: int = 0,
+        snapshot_every_s: float | None = None,
+        snapshot_every_events: int | None = None,
+        keep_snapshots: int = 2,
+        archive: str | Path | None = None,
+    ) -> None:
         if isinstance(segment_bytes, bool) or not isinstance(segment_bytes, int):
             raise FieldTypeError("segment_bytes", segment_bytes, "an int")
         if not SMALLEST_SEGMENT_BYTES <= segment_bytes <= LARGEST_SEGMENT_BYTES:
@@ -77,6 +104,16 @@ class Journal:
         self.path = Path(path)
         self._disk = Disk() if disk is None else disk
         self._segment_bytes = segment_bytes
+        self._options = UpkeepOptions(
+            space_bytes=space_bytes,
+            reserve_bytes=reserve_bytes,
+            snapshot_every_s=snapshot_every_s,
+            snapshot_every_events=snapshot_every_events,
+            keep_snapshots=keep_snapshots,
+            archive=archive,
+        )
+        self._upkeep = Upkeep(self.path, self._options)
+        self._keeps: dict[str, Callable[[], int]] = {}
         self._committer: Committer | None = None
         self._closed = False
         self._lock = threading.RLock()
@@ -126,7 +163,28 @@ class Journal:
         if self._committer is not None:
             found |= self._committer.counts
             found["lag"] = 0 if self._closed else self._committer.consumer.lag
+            found["used_bytes"] = self._committer.space.used_bytes
+            found |= self._upkeep.counts
         return found
+
+    def keep(self, name: str, needs: Callable[[], int] | None) -> None:
+        """Have no segment taken away that somebody still needs; None: nobody of that name does any more.
+
+        Parameters
+        ----------
+        name : str
+            For messages.
+        needs : callable
+            Returns the lowest sequence number that is still needed. Called from a thread of the journal.
+        """
+        if needs is None:
+            self._keeps.pop(name, None)
+        else:
+            self._keeps[name] = needs
+
+    def needed_seq(self) -> int:
+        """Ask everybody for the lowest sequence number that is still needed."""
+        return min((needed_by(name, call) for name, call in list(self._keeps.items())), default=ALL)
 
     # --- engines ------------------------------------------------------------------------------------------------------
 
@@ -160,6 +218,7 @@ class Journal:
             if engine.journal is not None:
                 raise FieldError("engine", engine, "one without a journal")
             definitions = self._check_state(engine)
+            space = Space(self.path, self._disk, self._options, self._segment_bytes, engine.ring_capacity)
             consumer = Consumer(engine, True, "journal")
             try:
                 writer = self._open_writer(engine, definitions)
@@ -170,7 +229,7 @@ class Journal:
             except BaseException:
                 consumer.close()
                 raise
-            self._committer = Committer(consumer, writer, definitions)
+            self._committer = Committer(consumer, writer, definitions, space)
             engine.take_journal(self)
             process.feed(self)
             self._start()
@@ -179,6 +238,7 @@ class Journal:
         except JournalError:
             self.finish()
             raise
+        self._upkeep.start(self)
         if durability == "journal":
             engine.acknowledge_by(self._wait)
 
@@ -263,9 +323,15 @@ class Journal:
             committer = self._committer
             if self._closed or self._waiters.failure is not None or committer is None:
                 return -1
+            engine, writer = committer.consumer.engine, committer.writer
             barriers = self._waiters.take_barriers()
             try:
+                if committer.space.look(engine, writer.position.number, writer.rest_bytes, self._keeps):
+                    self._upkeep.hurry()
                 count = committer.commit()
+            except NoRoomError:
+                self._waiters.dismiss(committer.space.failure(self._keeps), barriers)
+                return 0
             except Exception as error:  # noqa: BLE001  whatever it was, what is on the disk isn't known any more
                 self._fail(error, barriers)
                 return -1
@@ -300,6 +366,8 @@ class Journal:
             The journal can't be written any more, and doesn't have the event.
         JournalClosed
             It was closed before.
+        JournalFull
+            There is no room for it now. It is written once there is.
         JournalTimeout
             It took too long.
         """
@@ -365,6 +433,8 @@ class Journal:
         ------
         JournalFailed
             Not everything could be made durable.
+        JournalFull
+            There is no room for all of it; the journal stays open.
         JournalTimeout
             The disk was busy for too long; the journal stays open.
         """
@@ -377,6 +447,8 @@ class Journal:
                 return
             while self.step() > 0:
                 pass
+            if self._committer is not None and self._waiters.failure is None and self._committer.consumer.lag:
+                raise self._committer.space.failure(self._keeps)
             if self._committer is not None and self._waiters.failure is None:
                 try:
                     self._committer.writer.end()
@@ -391,6 +463,7 @@ class Journal:
 
     def _shut(self) -> None:
         self._closed = True
+        self._upkeep.stop()
         self._waiters.fail(JournalClosed(f"journal {self.path} was closed"))
         if self._committer is not None:
             self._committer.writer.close()
