@@ -151,6 +151,11 @@ cdef class EngineCore:
 
     # --- what a journal needs -------------------------------------------------------------------------------------------
 
+    def follow_by(self, order_store, trade_store):
+        """Let stores in memory that hold what has happened follow from here on; see `attach_stores`."""
+        self.enter()
+        self.attach_stores(order_store, trade_store)
+
     def acknowledge_by(self, acknowledge):
         """
         Have each call that runs commands wait, before it returns, for what makes them durable.

@@ -73,6 +73,7 @@ ctypedef struct OrderStoreState:
     uint64_t cleared               # orders that `clear` forgot
     uint32_t lock
     bint closed
+    bint partial                   # it began with open orders, and doesn't know which were finished before
 
 
 cdef inline uint64_t user_key(uint32_t user) noexcept nogil:

@@ -79,6 +79,7 @@ cdef int order_state_clear(OrderStoreState* s) noexcept nogil:
     fresh.written = s.written
     fresh.applied = s.applied
     fresh.cut = s.cut
+    fresh.partial = s.partial
     fresh.cleared = s.cleared + s.open_count + s.finished_count
     order_state_free(s)
     s[0] = fresh

@@ -277,6 +277,16 @@ cdef class InMemoryOrderStore:
             store_raise(code)
         return stored
 
+    def start_with(self, orders):
+        """
+        Save the orders that are open in a state whose finished ones aren't known: `complete` is False from now on. O(n).
+
+        As `save_batch`; raises what it does.
+        """
+        stored = self.save_batch(orders)
+        self.state.partial = True
+        return stored
+
     def apply(self, events):
         """
         Bring the store up to date with an array of events, as an engine does with its own. O(n).
@@ -487,8 +497,8 @@ cdef class InMemoryOrderStore:
 
     @property
     def complete(self):
-        """Whether the store holds all it was ever given and not told to remove: no finished order was cut, nothing cleared."""
-        return self.state.cut == 0 and self.state.cleared == 0
+        """Whether the store holds all it was ever given and not told to remove: nothing was cut, cleared or unknown at first."""
+        return self.state.cut == 0 and self.state.cleared == 0 and not self.state.partial
 
     @property
     def complete_for_open(self):

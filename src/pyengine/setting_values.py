@@ -90,6 +90,14 @@ def show_duration(value: timedelta) -> str:
     return shown or "0s"
 
 
+def show_size(value: int) -> str:
+    """Write a number of bytes exactly, in the largest unit that divides it: "64MiB", "1GiB", "1500"."""
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value and value % size == 0:
+            return f"{value // size}{unit}"
+    return str(value)
+
+
 def hide_passwords(url: str) -> str:
     """Return a URL without its passwords; of one that can't be taken apart safely, only the scheme."""
     scheme, separator, rest = url.partition("://")
@@ -123,6 +131,8 @@ def show(value: object) -> str:
             text = str(value).lower()
         case timedelta():
             text = show_duration(value)
+        case ByteSize():
+            text = show_size(value)
         case SecretStr():
             text = HIDDEN if value.get_secret_value() else ""
         case tuple():
@@ -204,6 +214,7 @@ RingCapacity = Annotated[
     int, Field(ge=64, le=1 << 24), AfterValidator(_power_of_two), Expected("a power of two from 64 to 16777216")
 ]
 Size = Annotated[ByteSize, Field(ge=0), Expected("a size such as 100MB or 1GiB, or 0 for none")]
+SegmentSize = Annotated[ByteSize, Field(ge=1 << 12, le=1 << 30), Expected("a size from 4KiB to 1GiB")]
 FilePath = Annotated[Path, BeforeValidator(_stripped), Expected("the path of a file")]
 MaybePath = Annotated[Path | None, BeforeValidator(_stripped), Expected("the path of a file")]
 Specs = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), Expected("names of stores, with commas between them")]
@@ -241,6 +252,7 @@ SslMode = Annotated[
 Fsync = Annotated[
     Literal["always", "batch", "interval", "never"], BeforeValidator(_lowered), Expected("always, batch, interval or never")
 ]
+Durability = Annotated[Literal["journal", "memory"], BeforeValidator(_lowered), Expected("journal or memory")]
 FullPolicy = Annotated[Literal["wait", "refuse"], BeforeValidator(_lowered), Expected("wait or refuse")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered), Expected("debug, info, warning or error")

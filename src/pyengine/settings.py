@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     sqlite_path: values.MaybePath = None
     """Keep orders and trades in this SQLite file."""
 
+    journal_path: values.MaybePath = None
+    """Folder of the journal, from which the engine and every layer can be made again; without one, neither."""
+    journal_durability: values.Durability = "journal"
+    """What a command waits for: `journal` for the disk, `memory` for nothing."""
+    journal_segment_size: values.SegmentSize = cast("values.SegmentSize", 64 << 20)
+    """Size of a file of the journal."""
+
     order_stores: values.Specs = ()
     """Stores of your own, behind the others."""
     order_memory_enabled: values.Switch = True

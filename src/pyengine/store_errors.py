@@ -35,6 +35,27 @@ class StoreFull(StoreError, TimeoutError):
     """The ring in front of the layers had no room in time; the write was refused and nothing has changed."""
 
 
+class WatermarkMoved(StoreError):
+    """The watermark of a store isn't where its writer left it: the store was wiped, restored, or written by somebody else.
+
+    Neither a refusal nor an outage: nothing was stored, and what is missing has to be written from `actual` on.
+
+    Parameters
+    ----------
+    actual : int or None
+        Where the watermark is; None if the store knows nothing of the journal.
+    text : str, optional
+        What to say of it.
+    """
+
+    def __init__(self, actual: int | None, text: str = "") -> None:
+        super().__init__(text or f"watermark must be where the writer left it, was {actual}")
+        self.actual = actual
+
+    def __reduce__(self) -> tuple[type[WatermarkMoved], tuple[int | None, str]]:
+        return type(self), (self.actual, str(self))
+
+
 class SchemaError(StoreError):
     """The database's schema isn't one that this version can work with; the text says what to do."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import zstandard
 from journal_setup import FailingDisk, as_if_killed, journaled, rows
 
 from pyengine import Engine, FieldError, SelfTrade
-from pyengine.journal import Journal, JournalDamaged, JournalError, prune, recover, write_snapshot
+from pyengine.journal import History, Journal, JournalDamaged, JournalError, prune, recover, write_snapshot
 
 
 def written(path: Path, turns: range) -> Engine:
@@ -59,6 +60,44 @@ def test_snapshots_change_no_point_in_time(tmp_path: Path) -> None:
         found = recover(tmp_path, until_seq=seq)
         assert found.engine.snapshot() == state
         assert found.snapshot_seq == (last if seq >= last else 0)
+    engine.close()
+
+
+def test_recovery_to_a_time_begins_with_a_snapshot_that_has_nothing_later(tmp_path: Path) -> None:
+    engine = journaled(tmp_path, segment_bytes=4096)
+    book = engine.book(0)
+    # Time goes back now and then: only the highest stamp of a snapshot says whether it may be used.
+    stamps = [100, 300, 200, 250, 400, 350, 500, 450, 600, 700]
+    files = []
+    for stamp in stamps:
+        book.submit(1, 100, 5, ts_ns=stamp)
+        if stamp in (300, 250, 350, 600):
+            files.append(write_snapshot(tmp_path))
+    assert [one.head().latest_ns for one in files] == [300, 300, 400, 600]
+    used = {until: recover(tmp_path, until_ns=until) for until in range(50, 800, 50)}
+    assert [used[until].snapshot_seq for until in (250, 300, 350, 400, 550, 600, 750)] == [0, 4, 4, 6, 6, 9, 9]
+    for one in files:
+        one.path.unlink()
+    for until, found in used.items():
+        without = recover(tmp_path, until_ns=until)
+        assert without.engine.snapshot() == found.engine.snapshot()
+        assert without.latest_ns == found.latest_ns
+    engine.close()
+
+
+def test_a_point_before_all_that_is_left_is_refused(tmp_path: Path) -> None:
+    engine = written(tmp_path, range(10))
+    older = write_snapshot(tmp_path)
+    run(engine, range(10, 20))
+    assert prune(tmp_path, keep_snapshots=1)
+    latest = older.head().latest_ns
+    assert recover(tmp_path, until_ns=latest).snapshot_seq == older.last_seq
+    assert recover(tmp_path, until_seq=older.last_seq).last_seq == older.last_seq
+    says = f"the point must be event {older.last_seq}, with time stamps up to {latest}, or later, was "
+    with pytest.raises(JournalError, match=f"{says}time stamp {latest - 1}: .* were taken away"):
+        recover(tmp_path, until_ns=latest - 1)
+    with pytest.raises(JournalError, match=f"{says}event {older.last_seq - 1}: .* were taken away"):
+        recover(tmp_path, until_seq=older.last_seq - 1)
     engine.close()
 
 
@@ -149,13 +188,21 @@ def test_segments_go_that_two_snapshots_cover(tmp_path: Path) -> None:
 
 
 def test_segments_stay_that_somebody_needs(tmp_path: Path) -> None:
-    engine = written(tmp_path, range(20))
-    last = write_snapshot(tmp_path).last_seq
+    engine = written(tmp_path, range(8))
+    early = write_snapshot(tmp_path)
+    run(engine, range(8, 20))
+    last = write_snapshot(tmp_path)
     before = segments(tmp_path)
     assert prune(tmp_path, keep_snapshots=1, keep=[lambda: 1]) == []
-    needed = int(before[3].name[:20]) + 2
-    assert prune(tmp_path, keep_snapshots=1, keep=[lambda: last, lambda: needed]) == before[:3]
-    assert prune(tmp_path, keep_snapshots=1) == before[3:-1]
+    assert prune(tmp_path, keep_snapshots=1, keep=[lambda: early.last_seq]) == []
+    # What is open at an event isn't in the events behind it: the snapshot before stays, and what follows that.
+    gone = prune(tmp_path, keep_snapshots=1, keep=[lambda: last.last_seq, lambda: last.last_seq - 1])
+    assert gone == [one for one, next_ in pairwise(before) if int(next_.name[:20]) <= early.last_seq + 1]
+    assert gone
+    assert early.path.exists()
+    assert sum(len(part) for part, _ in History(tmp_path).orders(early.last_seq))
+    assert prune(tmp_path, keep_snapshots=1) == before[len(gone) : -1]
+    assert not early.path.exists()
     with pytest.raises(FieldError, match="keep_snapshots must be an int from 1 on"):
         prune(tmp_path, keep_snapshots=0)
     engine.close()

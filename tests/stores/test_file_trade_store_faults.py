@@ -258,6 +258,7 @@ def test_a_forked_child_reads_and_does_not_write(path: Path) -> None:
 
         def child() -> None:
             assert recent(store, 1000) == list(range(100, 0, -1))
+            assert store.last_trade_id() == 100
             with pytest.raises(StoreUnavailable, match=f"is held by pid {os.getppid()} on "):
                 store.save_batch(rows([101]))
             assert store.flush()

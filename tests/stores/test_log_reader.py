@@ -24,7 +24,7 @@ from pyengine.stores.composite import CompositeTradeStore
 from pyengine.stores.file import FileTradeStore
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.log_cursor import CurrentFile
-from pyengine.stores.log_reader import DamagedLine
+from pyengine.stores.log_rows import DamagedLine
 
 
 @pytest.fixture
@@ -164,14 +164,14 @@ def test_beyond_the_ends_there_is_nothing(long_log: Path) -> None:
 def test_seeking_reads_little(long_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = TradeLogReader(long_log)
     parsed = 0
-    read = reader._rows
+    read = reader._rows.of_block
 
     def counting(block: object) -> np.ndarray:
         nonlocal parsed
         parsed += len(block.text)
         return read(block)
 
-    monkeypatch.setattr(reader, "_rows", counting)
+    monkeypatch.setattr(reader._rows, "of_block", counting)
     assert ids(reader.trades(first_id=15_000, last_id=15_000)) == [15_000]
     assert 0 < parsed < 800_000
 

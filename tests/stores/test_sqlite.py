@@ -179,7 +179,7 @@ def test_a_file_of_a_later_release_is_left_alone(path: Path) -> None:
     SQLiteOrderStore(path).close()
     edit(path, "PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(SchemaError, match=r"schema version must be at most 1, was 99: use the release that wrote it"):
+    with pytest.raises(SchemaError, match=r"schema version must be at most 2, was 99: use the release that wrote it"):
         SQLiteOrderStore(path)
     assert path.read_bytes() == before
 

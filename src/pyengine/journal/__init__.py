@@ -2,6 +2,7 @@
 
 from pyengine.journal.acknowledgement import Acknowledgement
 from pyengine.journal.errors import (
+    HistoryGone,
     JournalClosed,
     JournalDamaged,
     JournalError,
@@ -9,12 +10,15 @@ from pyengine.journal.errors import (
     JournalHeld,
     JournalTimeout,
 )
+from pyengine.journal.history import History
 from pyengine.journal.journal import Journal
 from pyengine.journal.recovery import Recovered, recover
 from pyengine.journal.snapshots import prune, write_snapshot
 
 __all__ = [
     "Acknowledgement",
+    "History",
+    "HistoryGone",
     "Journal",
     "JournalClosed",
     "JournalDamaged",

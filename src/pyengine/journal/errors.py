@@ -50,3 +50,24 @@ class JournalDamaged(JournalError, ValueError):
     def __reduce__(self) -> tuple[type, tuple[str, int, int, str]]:
         """Pickle by the parts, as the message is made from them."""
         return type(self), (self.segment, self.offset, self.seq, self.problem)
+
+
+class HistoryGone(JournalError, LookupError):
+    """The journal doesn't go back so far any more.
+
+    Attributes
+    ----------
+    wanted_seq : int
+        Sequence number of the first event that was asked for.
+    first_seq : int
+        Of the first one that can be had.
+    """
+
+    def __init__(self, wanted_seq: int, first_seq: int) -> None:
+        self.wanted_seq = wanted_seq
+        self.first_seq = first_seq
+        super().__init__(f"the journal must go back to event {wanted_seq}, goes back to {first_seq}: what was before was pruned")
+
+    def __reduce__(self) -> tuple[type, tuple[int, int]]:
+        """Pickle by the parts, as the message is made from them."""
+        return type(self), (self.wanted_seq, self.first_seq)

@@ -273,9 +273,9 @@ class Journal:
     def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
         """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""
         failure = JournalFailed(
-            f"journal {self.path} could not be written: {str(error) or type(error).__name__}. Events up to {self.durable_seq} "
-            "are on the disk, no later one was acknowledged. See to the disk, close this engine, and go on with "
-            "Journal(path).resume()"
+            f"journal {self.path} could not be written: {str(error) or type(error).__name__}. Events up to "
+            f"{self.durable_seq} are on the disk, no later one was acknowledged. See to the disk, close this engine, and go on "
+            "with Journal(path).resume()"
         )
         failure.__cause__ = error
         _log.error("%s", failure)

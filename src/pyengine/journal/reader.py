@@ -178,7 +178,7 @@ class JournalReader:
             if segment.sealed and not self._paths:
                 # Looked for under the name that it gets last, last: the journal may be going on meanwhile.
                 made = upcoming(segment) is not None
-                self._paths = [path for path in segment_paths(self.path) if _number(path) > segment.header.number]
+                self._paths = [path for path in segment_paths(self.path) if segment_number(path) > segment.header.number]
                 if not made and not self._paths:
                     raise _damaged(segment, segment.end, "the segment that follows must be there, is missing")
 
@@ -200,7 +200,8 @@ class JournalReader:
         return segment
 
 
-def _number(path: Path) -> int:
+def segment_number(path: Path) -> int:
+    """Read the number of a segment off its name."""
     return int(path.name[21 : -len(SUFFIX)])
 
 
@@ -327,4 +328,13 @@ def configuration_of(segment: Segment, frame: Frame) -> dict[str, Any]:
     return content
 
 
-__all__ = ["FRAME_BYTES", "JournalReader", "Position", "Segment", "configuration_of", "events_of", "segment_paths"]
+__all__ = [
+    "FRAME_BYTES",
+    "JournalReader",
+    "Position",
+    "Segment",
+    "configuration_of",
+    "events_of",
+    "segment_number",
+    "segment_paths",
+]

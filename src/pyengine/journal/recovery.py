@@ -13,16 +13,20 @@ import numpy as np
 from pyengine._core.recovery import Recovery
 from pyengine.engine import Engine
 from pyengine.errors import FieldError, PyengineError, SnapshotError
+from pyengine.journal.beside import Beside
 from pyengine.journal.errors import JournalDamaged, JournalError
 from pyengine.journal.format import Definitions, DefinitionsFrame, Frame, FrameKind
 from pyengine.journal.reader import JournalReader, Segment, configuration_of, events_of, first_header
-from pyengine.journal.snapshots import snapshot_files
+from pyengine.journal.snapshots import SnapshotHead, snapshot_files
 from pyengine.records import Kind, Reason, Records
 
 _log = logging.getLogger("pyengine.journal")
 
 OPTIONS = frozenset({"ring_capacity", "capacity", "publish_wait_s"})
 """What an engine out of a journal may be made with. Stores would have to hear of its past, which they don't."""
+
+NO_TIME = -(2**63)
+"""Highest time stamp of no events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Recovered:
         Whether the journal says of itself that it was closed, so that nothing can be missing at its end.
     snapshot_seq : int
         Last event of the snapshot that it began with; 0 without.
+    latest_ns : int
+        Highest time stamp of all events up to the last one; `NO_TIME` if there are none.
     """
 
     engine: Engine
@@ -53,6 +59,7 @@ class Recovered:
     torn_bytes: int
     complete: bool
     snapshot_seq: int
+    latest_ns: int
 
 
 def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | None = None, **options: Any) -> Recovered:
@@ -79,27 +86,40 @@ def recover(path: str | Path, *, until_seq: int | None = None, until_ns: int | N
     JournalDamaged
         Something isn't as it was written, and it isn't a commit that a crash cut short: segment, offset, sequence number.
     JournalError
-        There is no journal.
+        There is no journal; or the point lies before all that is left of it.
     """
     for name, value in (("until_seq", until_seq), ("until_ns", until_ns)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise FieldError(name, value, "an int")
     for name in options.keys() - OPTIONS:
         raise FieldError("options", name, f"among {', '.join(sorted(OPTIONS))}: all else is in the journal, or comes afterwards")
-    for base in _bases(Path(path), until_seq, until_ns, options):
-        found = _recovered(Path(path), until_seq, until_ns, options, base)
+    return _recover(Path(path), until_seq, until_ns, options, None)
+
+
+def recover_beside(path: Path, beside: Beside, **options: Any) -> Recovered:
+    """Do that to the journal's end, and have stores in memory follow. They are of no use if it fails."""
+    return _recover(path, None, None, options, beside)
+
+
+def _recover(
+    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], beside: Beside | None
+) -> Recovered:
+    for base in _bases(path, until_seq, until_ns, options, orders=beside is not None):
+        found = _recovered(path, until_seq, until_ns, options, base, beside)
         if found is not None:
             return found
     raise AssertionError
 
 
 def _recovered(
-    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Engine | None
+    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Base | None, beside: Beside | None
 ) -> Recovered | None:
     """Go on from a snapshot, or from nothing; None if the journal ends before the snapshot."""
-    begin = 1 if base is None else base.next_seq
+    begin = 1 if base is None else base.engine.next_seq
     reader = JournalReader(path, begin)
-    replayed = Replayed(until_seq, until_ns, options, base)
+    replayed = Replayed(until_seq, until_ns, options, base, beside)
+    if base is not None and beside is not None and base.orders is not None:
+        beside.begin(base.engine, base.orders)
     for segment, frame in reader.frames():
         if not replayed.take(segment, frame):
             break
@@ -109,34 +129,76 @@ def _recovered(
         return None
     engine = replayed.finish(last)
     torn = max(0, last.torn - last.end)
-    return Recovered(engine, engine.next_seq - 1, replayed.events, len(reader.segments), torn, last.ended, begin - 1)
+    return Recovered(
+        engine, engine.next_seq - 1, replayed.events, len(reader.segments), torn, last.ended, begin - 1, replayed.latest_ns
+    )
 
 
-def _bases(path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any]) -> Iterator[Engine | None]:
-    """Load good snapshots that aren't behind the point, newest first; at last comes None."""
-    # Which time stamps are in a snapshot isn't known.
-    if until_ns is None and path.is_dir():
-        for one in snapshot_files(path):
-            if until_seq is not None and one.last_seq > until_seq:
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A snapshot that recovery begins with.
+
+    Attributes
+    ----------
+    engine : Engine
+    latest_ns : int
+        Highest time stamp up to then.
+    orders : array of ORDER_RECORD_DTYPE or None
+        The open ones, if stores need them.
+    """
+
+    engine: Engine
+    latest_ns: int
+    orders: Records | None
+
+
+def _bases(
+    path: Path, until_seq: int | None, until_ns: int | None, options: dict[str, Any], *, orders: bool
+) -> Iterator[Base | None]:
+    """Load good snapshots that aren't behind the point, with their orders if needs be, newest first; at last comes None."""
+    behind: SnapshotHead | None = None
+    for one in snapshot_files(path) if path.is_dir() else ():
+        try:
+            first, head = first_header(path), one.head()
+            if (until_seq is not None and head.last_seq > until_seq) or (until_ns is not None and head.latest_ns > until_ns):
+                behind = head if head.identity == first.identity else behind
                 continue
-            try:
-                yield one.load(first_header(path).identity, options)
-            except (JournalError, SnapshotError, OSError) as error:
-                _log.error("going without %s: %s", one.path, error)
+            found = one.orders(first.identity) if orders else None
+            if orders and found is None:
+                _log.error("going without %s: it doesn't have what stores need", one.path)
+                continue
+            yield Base(one.load(first.identity, options), head.latest_ns, found)
+        except (JournalError, SnapshotError, OSError) as error:
+            _log.error("going without %s: %s", one.path, error)
+    if behind is not None and first_header(path).number > 1:
+        point = f"event {until_seq}" if until_seq is not None else f"time stamp {until_ns}"
+        raise JournalError(
+            f"the point must be event {behind.last_seq}, with time stamps up to {behind.latest_ns}, or later, was {point}: the "
+            f"segments before it were taken away from {path}. If they were archived, put them back, unpacked"
+        )
     yield None
 
 
 class Replayed:
     """An engine that is being made from frames."""
 
-    def __init__(self, until_seq: int | None, until_ns: int | None, options: dict[str, Any], base: Engine | None) -> None:
+    def __init__(
+        self,
+        until_seq: int | None,
+        until_ns: int | None,
+        options: dict[str, Any],
+        base: Base | None,
+        beside: Beside | None = None,
+    ) -> None:
+        self._beside = beside
         self._until_seq = until_seq
         self._until_ns = until_ns
         self._options = options
-        self._engine = base
-        self._recovery = None if base is None else Recovery(base)
+        self._engine = None if base is None else base.engine
+        self._recovery = None if base is None else Recovery(base.engine)
         self._definitions: Definitions | None = None if base is not None else Definitions()
         self.events = 0
+        self.latest_ns = NO_TIME if base is None else base.latest_ns
 
     def take(self, segment: Segment, frame: Frame) -> bool:
         """Take in a frame; False if it holds the end that was asked for."""
@@ -158,6 +220,8 @@ class Replayed:
             except KeyError as error:
                 raise _damaged(segment, frame, f"the configuration must have {error}") from error
             self._recovery = Recovery(self._engine)
+            if self._beside is not None:
+                self._beside.begin(self._engine, None)
         engine, header = self._engine, segment.header
         if self._definitions is None:
             # The snapshot may know more than what was defined before this segment, but not less.
@@ -207,7 +271,11 @@ class Replayed:
             self._recovery.apply(rows[:count])
         except PyengineError as error:
             raise _damaged(segment, frame, str(error)) from error
+        if self._beside is not None:
+            self._beside.apply(rows[:count])
         self.events += count
+        if count:
+            self.latest_ns = max(self.latest_ns, int(rows["ts_ns"][:count].max()))
         return count == len(rows)
 
     def finish(self, segment: Segment) -> Engine:
@@ -218,6 +286,9 @@ class Replayed:
             self._recovery.finish()
         except PyengineError as error:
             raise JournalDamaged(segment.path.name, segment.end, segment.position.seq, str(error)) from error
+        if self._beside is not None and self._beside.open_count != self._engine.resting_orders:
+            problem = f"there must be {self._engine.resting_orders} open orders, as in the books, are {self._beside.open_count}"
+            raise JournalDamaged(segment.path.name, segment.end, segment.position.seq, problem)
         return self._engine
 
 
@@ -260,4 +331,4 @@ def whole_commands(rows: Records, until_seq: int | None, until_ns: int | None) -
     return int(np.flatnonzero(begins[: first + 1])[-1])
 
 
-__all__ = ["Recovered", "recover", "whole_commands"]
+__all__ = ["Recovered", "recover", "recover_beside", "whole_commands"]

@@ -28,7 +28,7 @@ from pyengine.store_errors import StoreClosed, StoreDamaged, StoreError, StoreRe
 from pyengine.stores.arguments import limit_of, path_of, whole
 from pyengine.stores.audit.checkpoint import ChainHead
 from pyengine.stores.audit.writer import Anchor, ChainOptions
-from pyengine.stores.file_history import Line, LogView, newest_lines
+from pyengine.stores.file_history import Line, LogView, last_line, newest_lines
 from pyengine.stores.file_log import LogOptions, TradeLog
 from pyengine.stores.file_meta import LogMeta, same_grid
 from pyengine.stores.file_packer import Packer
@@ -227,6 +227,27 @@ class FileTradeStore:
         waiting, lines, meta, _ = self._newest(wanted)
         newest = sorted({*lines, *waiting}, reverse=True)[:wanted]
         return [self._trade(waiting[n]) if n in waiting else self._trade_of(lines[n], meta) for n in newest]
+
+    def last_trade_id(self) -> int:
+        """Return the highest trade id whose line is safe, as `fsync` understands it, or 0. It says nothing of gaps below.
+
+        Raises
+        ------
+        StoreDamaged, StoreUnavailable
+            A forked child, which has no writer, can't read the end of the files.
+        StoreClosed
+        """
+        if self._closed:
+            raise StoreClosed("file store: store must be open, was closed")
+        if self._writer is not None:
+            return self._writer.log.safe_id
+        try:
+            with closing(LogView(self.path)) as view:
+                return last_line(view, LogMeta(self.path).late)[1].highest
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreUnavailable(f"file store: read {self.path}: {error.strerror}") from error
 
     def complete_for(self, limit: int) -> bool:
         """Whether `get_recent(limit)` would be all of the newest trades that were ever saved: unless closed files are gone."""

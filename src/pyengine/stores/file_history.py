@@ -233,16 +233,24 @@ def newest_lines(view: LogView, limit: int, late: IdRanges) -> dict[int, Line]:
     return found
 
 
-def last_line(view: LogView) -> tuple[Line | None, IdRanges]:
-    """Find the last line, and the ids of the lines near it."""
+def last_line(view: LogView, late: IdRanges) -> tuple[Line | None, IdRanges]:
+    """Find the last line, and the ids of the lines near it, the highest of all among them.
+
+    A line whose id isn't in `late` has no higher one before it: what stands before a block that begins with it needn't be read.
+    """
     near = IdRanges()
+    line = None
     for section in view.sections():
         for begin, block in blocks_backwards(section):
             ids = line_trade_ids(block)
             near.add(np.unique(ids[ids > 0]))
-            at = block.rfind(b"\n", 0, len(block) - 1) + 1
-            return Line(section.path, begin + at, block[at:-1]), near
-    return None, near
+            if line is None:
+                at = block.rfind(b"\n", 0, len(block) - 1) + 1
+                line = Line(section.path, begin + at, block[at:-1])
+                near.add_range(line.trade_id, line.trade_id)
+            if ids[0] > 0 and int(ids[0]) not in late:
+                return line, near
+    return line, near
 
 
 def all_ids(view: LogView) -> IdRanges:

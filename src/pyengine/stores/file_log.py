@@ -64,6 +64,8 @@ class TradeLog:
         What was written behind it, and is written again if the disk refuses it after all.
     last_id : int
         The highest trade id that is in the files.
+    safe_id : int
+        The highest trade id whose line will never be taken back.
     near : IdRanges
         Ids that are in the files, those that were there near the end when they were opened.
     counts : dict of str to int
@@ -97,8 +99,12 @@ class TradeLog:
         self._hold = FileHold(path)
         try:
             self.meta = MetaFile(path)
-            self._open()
+            file = self._open()
+            if options.syncs:
+                # A process that was killed may have left lines that the disk hasn't got yet.
+                file.sync()
             self.last_id, self.near, self._day = self._end()
+            self.safe_id = self._written_id = self.near.highest
             self._number = self._highest()
             if options.chain is not None:
                 self.chain = ChainWriter(path, options.chain, self.place)
@@ -125,7 +131,7 @@ class TradeLog:
         """Read the highest id, the ids near the end, and the day of the current file."""
         view = LogView(self.path, self.readable)
         try:
-            line, near = last_line(view)
+            line, near = last_line(view, self.meta.late)
         finally:
             view.close()
         last_id = max(0 if line is None else line.trade_id, self.meta.late.highest)
@@ -159,14 +165,15 @@ class TradeLog:
         part = part[:count]
         late = self._note(part)
         file.append(text)
-        self.last_id = max(self.last_id, int(part["trade_id"][-1]))
+        self._written_id = max(self._written_id, int(part["trade_id"][-1]))
+        self.last_id = max(self.last_id, self._written_id)
         for name, number in (("written", count), ("bytes", len(text)), ("late", late)):
             self.counts[name] += number
         with self.lock:
             if self._options.syncs:
                 self.unsynced.append(part)
             else:
-                self.readable = file.size
+                self.readable, self.safe_id = file.size, self._written_id
         self._tell()
         return count
 
@@ -258,7 +265,7 @@ class TradeLog:
             raise
         self.counts["syncs"] += 1
         with self.lock:
-            self.readable = file.size
+            self.readable, self.safe_id = file.size, self._written_id
             self.unsynced.clear()
         self._tell()
 

@@ -6,14 +6,17 @@ correct, and a class that names the interface as its base gets them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from pyengine._core.order import Order
 from pyengine._core.trade import Trade
+from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import Records, Side
-from pyengine.stores.arguments import order_id_of
+from pyengine.store_errors import WatermarkMoved
+from pyengine.stores.arguments import order_id_of, whole
 from pyengine.stores.objects import orders_of, trades_of
 
 
@@ -179,3 +182,105 @@ class TradeStore(Protocol):
     def complete_for(self, limit: int) -> bool:  # noqa: ARG002
         """Whether `get_recent(limit)` would be all of the newest trades, with no gap."""
         return True
+
+
+MAX_SEQ = 2**63 - 1
+"""The highest sequence number that a watermark can be: what an SQL integer holds."""
+
+_JOURNAL = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """From where to where a watermark moves.
+
+    Attributes
+    ----------
+    journal : str
+        Whose sequence numbers they are: the journal's identity, 1 to 64 letters, digits, hyphens and underscores.
+    after : int or None
+        Where the watermark must be; None: there must be none of this journal yet.
+    to : int
+        Where it will be; not below `after`.
+    """
+
+    journal: str
+    after: int | None
+    to: int
+
+    def __post_init__(self) -> None:
+        journal_of(self.journal)
+        after = None if self.after is None else whole("after", self.after, 0, MAX_SEQ)
+        # Integers of Python, as drivers know no others.
+        object.__setattr__(self, "after", after)
+        object.__setattr__(self, "to", whole("to", self.to, after or 0, MAX_SEQ))
+
+    def follows(self, actual: int | None, place: str = "store") -> bool:
+        """Tell by the watermark that a store has whether to write and move it now; False: it was moved before.
+
+        Parameters
+        ----------
+        actual : int or None
+        place : str
+            The store, for the error.
+
+        Raises
+        ------
+        WatermarkMoved
+            It is somewhere else.
+        """
+        if actual == self.after:
+            return True
+        if actual == self.to:
+            return False
+        raise self.refusal(actual, place)
+
+    def refusal(self, actual: int | None, place: str) -> WatermarkMoved:
+        """Make the error for a watermark that is somewhere else."""
+        return WatermarkMoved(
+            actual, f"{place}: watermark of journal {self.journal} must be {_said(self.after)}, was {_said(actual)}"
+        )
+
+
+@runtime_checkable
+class Watermarked(Protocol):
+    """What any store may offer besides: it remembers how far it has got in a journal, where its data is.
+
+    The watermark is the sequence number of the journal's last event up to which the store has everything that it is to have.
+    Watermarks of several journals don't touch each other. Whatever wipes the data, or sets it back to an older state, must do the
+    same to the watermarks: they belong into the same transaction, file or key space.
+    """
+
+    def watermark(self, journal: str) -> int | None:
+        """Return the watermark; None if the store knows nothing of this journal."""
+        ...
+
+    def save_marked(self, records: Records | Iterable[Any], mark: Mark) -> int:
+        """Do what `save_batch` does and move the watermark, both or neither; `records` may be empty.
+
+        If the watermark is at `mark.to` already, it was moved before: nothing is done, and 0 is returned. So a call that may or
+        may not have gone through can be made again.
+
+        Raises
+        ------
+        WatermarkMoved
+            The watermark is neither at `mark.after` nor at `mark.to`. Nothing has changed.
+        """
+        ...
+
+    def forget_watermark(self, journal: str) -> None:
+        """Take the watermark of a journal away, before all is written anew. It is no error if there is none."""
+        ...
+
+
+def journal_of(value: Any) -> str:
+    """Read the identity of a journal."""
+    if not isinstance(value, str):
+        raise FieldTypeError("journal", value, "a str")
+    if not _JOURNAL.fullmatch(value):
+        raise FieldError("journal", value, "1 to 64 letters, digits, hyphens and underscores")
+    return value
+
+
+def _said(watermark: int | None) -> str:
+    return "none" if watermark is None else str(watermark)

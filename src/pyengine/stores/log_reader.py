@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -18,45 +17,17 @@ from pyengine._core.names import Names
 from pyengine._core.trade import Trade, trade_from_bytes
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import TRADE_DTYPE, Records
-from pyengine.store_errors import StoreDamaged, StoreError, StoreUnavailable
+from pyengine.store_errors import StoreError, StoreUnavailable
 from pyengine.stores.arguments import path_of, whole
 from pyengine.stores.file_history import LogView, Section, blocks_backwards
 from pyengine.stores.file_ids import IdRanges
-from pyengine.stores.file_meta import LogMeta, same_grid
-from pyengine.stores.json_form import read_object, read_symbol, read_trade
-from pyengine.stores.log_cursor import Block, LogCursor, lines_before
+from pyengine.stores.file_meta import LogMeta
+from pyengine.stores.log_cursor import Block, LogCursor
+from pyengine.stores.log_rows import DamagedLine, LogRows
 
 _POLL_S = 0.05
-_MOST_KEPT = 1_000
 _NEVER_NS = 2**63 - 1
 _RECORD_BYTES = TRADE_DTYPE.itemsize
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedLine:
-    """A line that isn't a trade, and where it is.
-
-    Attributes
-    ----------
-    path : Path
-    line : int
-        Counted from 1.
-    at : int
-        Byte of the file, unpacked, that it begins at.
-    text : bytes
-    why : str
-        What is wrong with it, after the place.
-    """
-
-    path: Path
-    line: int
-    at: int
-    text: bytes
-    why: str
-
-    def __str__(self) -> str:
-        """Say where and why."""
-        return f"{self.path}, line {self.line}, byte {self.at}: {self.why}"
 
 
 class FoundLine(NamedTuple):
@@ -91,6 +62,18 @@ class _Wanted:
         return rows if fits.all() else rows[fits]
 
 
+class Selection(TypedDict, total=False):
+    """The parameters of `TradeLogReader.arrays`, which others hand on."""
+
+    symbol: str | None
+    first_id: int
+    last_id: int
+    from_ns: int
+    to_ns: int
+    follow: bool
+    stop: threading.Event | None
+
+
 class TradeLogReader:
     """Reads the trades of a log: the file that is written to and, before it, those that were closed, packed or not.
 
@@ -114,9 +97,6 @@ class TradeLogReader:
     ----------
     path : Path
     names : Names
-    damaged : list of DamagedLine
-        Lines that were skipped, the first thousand of them.
-    damaged_count : int
 
     Raises
     ------
@@ -144,34 +124,27 @@ class TradeLogReader:
             raise FieldError("damaged", damaged, "raise or skip")
         self.path = path_of(path)
         self.names = Names() if names is None else names
-        self.damaged: list[DamagedLine] = []
-        self.damaged_count = 0
-        self._skips = damaged == "skip"
-        self._on_damaged = on_damaged
+        self._rows = LogRows(self.path, self.names, skips=damaged == "skip", on_damaged=on_damaged)
         self._rising_times = rising_times
-        self._counted: tuple[int, int, int] = (0, 0, 0)
-        self._checked: set[str] = set()
+
+    @property
+    def damaged(self) -> list[DamagedLine]:
+        """Lines that were skipped, the first thousand of them."""
+        return self._rows.damaged
+
+    @property
+    def damaged_count(self) -> int:
+        """How many lines were skipped."""
+        return self._rows.damaged_count
 
     def __iter__(self) -> Iterator[Trade]:
         """Give all trades."""
         return self.trades()
 
-    def trades(
-        self,
-        *,
-        symbol: str | None = None,
-        first_id: int = 1,
-        last_id: int = _NEVER_NS,
-        from_ns: int = -_NEVER_NS,
-        to_ns: int = _NEVER_NS,
-        follow: bool = False,
-        stop: threading.Event | None = None,
-    ) -> Iterator[Trade]:
+    def trades(self, **selected: Unpack[Selection]) -> Iterator[Trade]:
         """Give trades one by one, as `arrays` selects them."""
         instruments = self.names.instruments
-        for rows in self.arrays(
-            symbol=symbol, first_id=first_id, last_id=last_id, from_ns=from_ns, to_ns=to_ns, follow=follow, stop=stop
-        ):
+        for rows in self.arrays(**selected):
             memory = rows.tobytes()
             for at, number in zip(range(0, len(memory), _RECORD_BYTES), rows["instrument"].tolist(), strict=True):
                 yield trade_from_bytes(memory[at : at + _RECORD_BYTES], instruments[number])
@@ -229,7 +202,7 @@ class TradeLogReader:
             self._seek(cursor, wanted, late)
             while True:
                 for block in cursor.blocks():
-                    rows = self._rows(block)
+                    rows = self._rows.of_block(block)
                     chosen = wanted.choose(rows, self.names)
                     if len(chosen):
                         yield chosen
@@ -238,11 +211,11 @@ class TradeLogReader:
                 if stop is None or stop.wait(_POLL_S):
                     return
 
-    def array(self, **selected: Any) -> Records:
+    def array(self, **selected: Unpack[Selection]) -> Records:
         """Return the selected trades as one array; parameters and errors are those of `arrays`."""
         return np.concatenate([np.zeros(0, TRADE_DTYPE), *self.arrays(**selected)])
 
-    def batches(self, **selected: Any) -> Iterator[Any]:
+    def batches(self, **selected: Unpack[Selection]) -> Iterator[Any]:
         """Give the selected trades as Arrow record batches, with exact decimals; parameters and errors are those of `arrays`.
 
         Columns: trade_id, buy_order_id, sell_order_id, price, quantity, timestamp, symbol and side, as the lines have them.
@@ -257,7 +230,7 @@ class TradeLogReader:
         batches = TradeBatches(self.names, LogMeta(self.path).instruments.values())
         return map(batches.make, self.arrays(**selected))
 
-    def table(self, **selected: Any) -> Any:
+    def table(self, **selected: Unpack[Selection]) -> Any:
         """Return the selected trades as an Arrow table, as `batches` makes them."""
         from pyengine.stores.log_arrow import TradeBatches  # noqa: PLC0415
 
@@ -288,7 +261,7 @@ class TradeLogReader:
                 for section in view.sections():
                     number = self._number_of(view, section)
                     for begin, text in blocks_backwards(section):
-                        rows = self._rows(Block(number, section.path, begin, text))
+                        rows = self._rows.of_block(Block(number, section.path, begin, text))
                         found = np.concatenate((wanted.choose(rows, self.names), found))
                         ids = rows["trade_id"][rows["kind"] != 0].tolist()
                         sure = next((trade_id for trade_id in ids if trade_id not in late), None)
@@ -310,8 +283,8 @@ class TradeLogReader:
             late = LogMeta(self.path).late
             self._seek(cursor, wanted, late)
             for block in cursor.blocks():
-                rows, ends = trade_rows(block.text, self.names, self._number)
-                self._mend(block, rows, ends.tolist())
+                rows, ends = trade_rows(block.text, self.names, self._rows.number)
+                self._rows.mend(block, rows, ends.tolist())
                 for row in np.flatnonzero((rows["trade_id"] == trade_id) & (rows["kind"] != 0)).tolist():
                     begin = int(ends[row - 1]) if row else 0
                     return FoundLine(block.number, block.path, block.at + begin, block.text[begin : int(ends[row]) - 1])
@@ -353,7 +326,7 @@ class TradeLogReader:
 
     def _time_of(self, line: bytes) -> int | None:
         """Read the time of a line; None for one that search shouldn't trust."""
-        rows, _ = trade_rows(line, self.names, self._number)
+        rows, _ = trade_rows(line, self.names, self._rows.number)
         return int(rows["ts_ns"][0]) if len(rows) and rows["kind"][0] else None
 
     @staticmethod
@@ -362,87 +335,6 @@ class TradeLogReader:
         if section is view.current:
             return view.closed[-1][0] + 1 if view.closed else 1
         return int(section.path.name.removesuffix(".zst").rpartition(".")[2])
-
-    # --- lines --------------------------------------------------------------------------------------------------------
-
-    def _rows(self, block: Block) -> Records:
-        """Read the lines of a block; kind is 0 where one was skipped."""
-        rows, ends = trade_rows(block.text, self.names, self._number)
-        end = int(ends[-1]) if len(ends) else 0
-        if not rows["kind"].all() or end != len(block.text):
-            self._mend(block, rows, ends.tolist())
-        return rows
-
-    def _mend(self, block: Block, rows: Records, ends: list[int]) -> None:
-        """Read the lines that aren't in the usual form, one by one."""
-        for row in np.flatnonzero(rows["kind"] == 0).tolist():
-            begin = ends[row - 1] if row else 0
-            trade = self._trade(block, begin, block.text[begin : ends[row] - 1])
-            rows[row] = np.frombuffer(bytes(trade), TRADE_DTYPE)[0] if trade is not None else np.zeros(1, TRADE_DTYPE)[0]
-        end = ends[-1] if ends else 0
-        if end != len(block.text):
-            self._damaged(block, end, block.text[end:], "line must end with a line feed, is the last of a closed file")
-
-    def _trade(self, block: Block, begin: int, text: bytes) -> Trade | None:
-        """Read a line by all that JSON allows."""
-        try:
-            fields = read_object(text, "")
-            number = self._numbered(read_symbol(fields, ""))
-            return read_trade(fields, self.names.instruments[number], "", number)
-        except StoreDamaged as error:
-            self._damaged(block, begin, text, str(error).removeprefix(": "))
-            return None
-
-    def _damaged(self, block: Block, begin: int, text: bytes, why: str) -> None:
-        """Report a line."""
-        line = DamagedLine(block.path, self._line(block, begin), block.at + begin, text, why)
-        if not self._skips:
-            raise StoreDamaged(f"file store: {line}")
-        self.damaged_count += 1
-        if len(self.damaged) < _MOST_KEPT:
-            self.damaged.append(line)
-        if self._on_damaged is not None:
-            self._on_damaged(line)
-
-    def _line(self, block: Block, begin: int) -> int:
-        """Give the number of a line, from 1; those before a block are counted once."""
-        number, at, lines = self._counted
-        if (number, at) != (block.number, block.at) or at == 0:
-            lines = lines_before(self.path, block.number, block.at) if block.at else 0
-            self._counted = block.number, block.at, lines
-        return lines + block.text.count(b"\n", 0, begin) + 1
-
-    def _number(self, spelt: bytes) -> int | None:
-        """Give the number of an instrument whose symbol stands in a line; None leaves the line to `_trade`."""
-        try:
-            symbol = spelt.decode()
-            return self._numbered(json.loads(f'"{symbol}"') if "\\" in symbol else symbol)
-        except FieldError as error:
-            if error.field == "names":
-                raise
-            return None
-        except ValueError:
-            return None
-
-    def _numbered(self, symbol: str) -> int:
-        """Give the number of an instrument, which is added if it is new.
-
-        Raises
-        ------
-        FieldError
-            It is no symbol, or the names have it on another grid than the file.
-        """
-        number = self.names.instrument_index(symbol)
-        if symbol in self._checked and number is not None:
-            return number
-        meta = LogMeta(self.path)
-        if number is None:
-            return self.names.add_instrument(meta.instrument(symbol))
-        written, known = meta.instruments.get(symbol), self.names.instruments[number]
-        if written is not None and not same_grid(known, written):
-            raise FieldError("names", known, f"on the grid that {self.path} was written with: {written}")
-        self._checked.add(symbol)
-        return number
 
 
 @contextmanager

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pyengine._core.names import Names
+from pyengine.records import Records
+from pyengine.store_errors import WatermarkMoved
 from pyengine.stores.arguments import whole
+from pyengine.stores.interfaces import Mark, journal_of
 from pyengine.stores.postgres.connections import Lease
 from pyengine.stores.postgres.driver import Connection, Row
 from pyengine.stores.postgres.instruments import Definitions
 from pyengine.stores.postgres.rows import timestamp_us
+from pyengine.stores.postgres.writes import MARKS, Table, batch_of, move, write
 
 T = TypeVar("T")
 
@@ -58,7 +62,10 @@ class Calls:
         Whether the names are somebody else's.
     """
 
+    table: Table
+
     def __init__(self, place: str, names: Names, *, lent: bool = False) -> None:
+        self.place = place
         self.names = names
         self.definitions = Definitions(place, names, lent=lent)
         self.counts = dict.fromkeys(("hits", "misses", "written", "removed"), 0)
@@ -79,6 +86,44 @@ class Calls:
             if len(page) < PAGE_ROWS:
                 break
         return rows
+
+    def write(self, operation: str, rows: Records, mark: Mark | None = None) -> Call[int]:
+        """Save rows, by rising id and each once, in one transaction, and move a watermark in it."""
+        batch = batch_of(self.table, rows, self.names) if len(rows) else None
+
+        async def work(lease: Lease) -> int:
+            try:
+                if batch is not None:
+                    await self.definitions.keep(lease.connection, self.definitions.unkept(rows["instrument"]))
+                    return self.add("written", await write(lease, self.table, batch, mark, self.place))
+                if mark is not None:
+                    await move(lease, self.table, mark, self.place)
+            except WatermarkMoved:
+                # Whatever has taken the watermark away may have taken the instruments too.
+                self.definitions.forget_kept()
+                raise
+            return 0
+
+        return Call(operation, work, int, bounded=False)
+
+    def watermark(self, journal: str) -> Call[int | None]:
+        """See `Watermarked.watermark`."""
+        identity = journal_of(journal)
+
+        async def work(lease: Lease) -> int | None:
+            found: int | None = await lease.connection.fetchval(MARKS["get"], self.table.name, identity)
+            return found
+
+        return Call("watermark", work, lambda found: found)
+
+    def forget_watermark(self, journal: str) -> Call[None]:
+        """See `Watermarked.forget_watermark`."""
+        identity = journal_of(journal)
+
+        async def work(lease: Lease) -> None:
+            await lease.connection.execute(MARKS["forget"], self.table.name, identity)
+
+        return Call("forget_watermark", work, lambda _: None)
 
     def add(self, name: str, number: int) -> int:
         """Add to a counter and pass the number on; only on the I/O thread, where nobody interferes."""

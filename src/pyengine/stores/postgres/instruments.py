@@ -96,6 +96,10 @@ class Definitions:
         self._kept.update(new)
         self._assumed.difference_update(new)
 
+    def forget_kept(self) -> None:
+        """Note that the table may be another one, which knows nothing of what was written into the one before."""
+        self._kept.clear()
+
     async def load(self, connection: Connection, symbols: Iterable[str]) -> None:
         """Read the definitions of symbols that were found in rows.
 

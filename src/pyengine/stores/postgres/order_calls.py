@@ -10,13 +10,14 @@ from pyengine._core.order_store import InMemoryOrderStore
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.records import Records, Side, Status
 from pyengine.stores.arguments import MAX_ID, order_id_of, order_rows, side_of, symbol_of, user_of, whole
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.postgres.calls import PAGE_ROWS, Call, Calls, Filters, page_limit
 from pyengine.stores.postgres.connections import Lease
 from pyengine.stores.postgres.driver import Row
 from pyengine.stores.postgres.page import Page
 from pyengine.stores.postgres.rows import UNSIGNED, order_of_row, order_parameters, signed
 from pyengine.stores.postgres.statements import statements
-from pyengine.stores.postgres.writes import batch_of_orders, tag_count, write_orders
+from pyengine.stores.postgres.writes import ORDERS, tag_count
 
 SQL = statements("orders.sql")
 HALVES = ((0, 2**63 - 1), (-(2**63), -1))
@@ -25,6 +26,8 @@ HALVES = ((0, 2**63 - 1), (-(2**63), -1))
 
 class OrderCalls(Calls):
     """The operations of `PostgresOrderStore` and of its asyncio form."""
+
+    table = ORDERS
 
     def save(self, order: Order) -> Call[bool]:
         """See `OrderStore.save`."""
@@ -48,16 +51,11 @@ class OrderCalls(Calls):
 
     def save_batch(self, orders: Records | Iterable[Order]) -> Call[int]:
         """See `OrderStore.save_batch`."""
-        rows = self.rows_of(orders)
-        batch = batch_of_orders(rows, self.names) if len(rows) else None
+        return self.write("save_batch", self.rows_of(orders))
 
-        async def work(lease: Lease) -> int:
-            if batch is None:
-                return 0
-            await self.definitions.keep(lease.connection, self.definitions.unkept(rows["instrument"]))
-            return self.add("written", await write_orders(lease, batch))
-
-        return Call("save_batch", work, int, bounded=False)
+    def save_marked(self, records: Records | Iterable[Order], mark: Mark) -> Call[int]:
+        """See `Watermarked.save_marked`."""
+        return self.write("save_marked", self.rows_of(records), mark)
 
     def get(self, order_id: int) -> Call[Order | None]:
         """See `OrderStore.get`."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 from pyengine._core.order import Order
 from pyengine.records import Records, Side, Status
-from pyengine.stores.interfaces import OrderStore
+from pyengine.stores.interfaces import Mark, OrderStore
 from pyengine.stores.postgres.aio import AsyncPostgresOrderStore
 from pyengine.stores.postgres.order_calls import OrderCalls
 from pyengine.stores.postgres.page import Page
@@ -58,6 +58,10 @@ class PostgresOrderStore(PostgresStore[OrderCalls], OrderStore):
     def save_batch(self, orders: Records | Iterable[Order]) -> int:
         """See `OrderStore.save_batch`. One transaction."""
         return self.run(self._calls.save_batch(orders))
+
+    def save_marked(self, records: Records | Iterable[Order], mark: Mark) -> int:
+        """See `Watermarked.save_marked`. One transaction."""
+        return self.run(self._calls.save_marked(records, mark))
 
     def get(self, order_id: int) -> Order | None:
         """See `OrderStore.get`."""

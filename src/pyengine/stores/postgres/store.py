@@ -97,6 +97,14 @@ class PostgresStore(Generic[C]):
             raise FieldError("names", names, "given before the store was used")
         self._calls = self._calls_type(self._place, names, lent=True)
 
+    def watermark(self, journal: str) -> int | None:
+        """See `Watermarked.watermark`."""
+        return self.run(self._calls.watermark(journal))
+
+    def forget_watermark(self, journal: str) -> None:
+        """See `Watermarked.forget_watermark`."""
+        self.run(self._calls.forget_watermark(journal))
+
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:  # noqa: ARG002
         """See `OrderStore.flush`. A write is committed when it returns, so there is nothing to wait for."""
         self._refuse_closed()

@@ -8,19 +8,22 @@ from pyengine._core.trade import Trade
 from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.records import Records
 from pyengine.stores.arguments import limit_of, order_id_of, symbol_of, trade_rows, whole
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.postgres.calls import MAX_NS, PAGE_ROWS, Call, Calls, Filters, page_limit
 from pyengine.stores.postgres.connections import Lease
 from pyengine.stores.postgres.driver import Row
 from pyengine.stores.postgres.page import Page
 from pyengine.stores.postgres.rows import signed, trade_of_row, trade_parameters
 from pyengine.stores.postgres.statements import statements
-from pyengine.stores.postgres.writes import batch_of_trades, tag_count, write_trades
+from pyengine.stores.postgres.writes import TRADES, tag_count
 
 SQL = statements("trades.sql")
 
 
 class TradeCalls(Calls):
     """The operations of `PostgresTradeStore` and of its asyncio form."""
+
+    table = TRADES
 
     def save(self, trade: Trade) -> Call[bool]:
         """See `TradeStore.save`."""
@@ -36,16 +39,11 @@ class TradeCalls(Calls):
 
     def save_batch(self, trades: Records | Iterable[Trade]) -> Call[int]:
         """See `TradeStore.save_batch`."""
-        rows = self.rows_of(trades)
-        batch = batch_of_trades(rows, self.names) if len(rows) else None
+        return self.write("save_batch", self.rows_of(trades))
 
-        async def work(lease: Lease) -> int:
-            if batch is None:
-                return 0
-            await self.definitions.keep(lease.connection, self.definitions.unkept(rows["instrument"]))
-            return self.add("written", await write_trades(lease, batch))
-
-        return Call("save_batch", work, int, bounded=False)
+    def save_marked(self, records: Records | Iterable[Trade], mark: Mark) -> Call[int]:
+        """See `Watermarked.save_marked`."""
+        return self.write("save_marked", self.rows_of(records), mark)
 
     def get(self, trade_id: int) -> Call[Trade | None]:
         """Find a trade by its id."""

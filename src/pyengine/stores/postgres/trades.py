@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pyengine._core.trade import Trade
 from pyengine.records import Records
-from pyengine.stores.interfaces import TradeStore
+from pyengine.stores.interfaces import Mark, TradeStore
 from pyengine.stores.postgres.aio import AsyncPostgresTradeStore
 from pyengine.stores.postgres.page import Page
 from pyengine.stores.postgres.store import PostgresStore
@@ -52,6 +52,10 @@ class PostgresTradeStore(PostgresStore[TradeCalls], TradeStore):
     def save_batch(self, trades: Records | Iterable[Trade]) -> int:
         """See `TradeStore.save_batch`. One transaction."""
         return self.run(self._calls.save_batch(trades))
+
+    def save_marked(self, records: Records | Iterable[Trade], mark: Mark) -> int:
+        """See `Watermarked.save_marked`. One transaction."""
+        return self.run(self._calls.save_marked(records, mark))
 
     def get(self, trade_id: int) -> Trade | None:
         """Return a trade, or None if there is none of this id."""

@@ -52,12 +52,13 @@ class Script:
 
     Parameters
     ----------
-    name : str
-        Of the file beside this module, without its ending.
+    *names : str
+        Of the files beside this module, without their ending: the script, and what stands in front of it.
     """
 
-    def __init__(self, name: str) -> None:
-        self.source = files("pyengine.stores.redis").joinpath(f"{name}.lua").read_bytes()
+    def __init__(self, *names: str) -> None:
+        folder = files("pyengine.stores.redis")
+        self.source = b"".join(folder.joinpath(f"{name}.lua").read_bytes() for name in reversed(names))
         self.digest = hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode()
 
     def pack(self, keys: list[Any], arguments: list[Any], *, whole: bool = False) -> bytes:

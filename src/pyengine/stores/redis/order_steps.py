@@ -18,10 +18,12 @@ from pyengine.errors import FieldError
 from pyengine.records import Records, Side, Status
 from pyengine.store_errors import StoreDamaged, StoreUnavailable
 from pyengine.stores.arguments import order_id_of, order_rows, side_of, symbol_of, user_of, whole
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.json_form import read_object, read_order, read_symbol
 from pyengine.stores.redis.definitions import Definitions
 from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, parts_of, refuse_errors
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
+from pyengine.stores.redis.watermarks import DONE, Links, Watermarks
 
 SAVE, UPDATE, BACKFILL = b"0", b"1", b"2"
 """Modes of the script that saves: always, only what is there, only what isn't."""
@@ -33,7 +35,7 @@ SCAN_ROWS = 1000
 """Ids or keys that are read at once."""
 
 _ID = re.compile(rb"0|[1-9][0-9]{0,19}")
-_save_script = Script("save_orders")
+_save_script = Script("save_orders", "watermark")
 _remove_script = Script("remove_orders")
 _prune_script = Script("prune_set")
 
@@ -74,6 +76,7 @@ class OrderSteps:
     def __init__(self, names: Names | None, prefix: str, address: str, ttl_s: float) -> None:
         raw = prefix.encode()
         self.definitions = Definitions(names, raw + b"instruments", address)
+        self.watermarks = Watermarks(raw + b"watermarks:orders", address)
         self.counts = Counts("hits", "misses", "written", "stale", "removed", "pruned", "errors")
         self._address = address
         self._ttl_ms = b"%d" % max(1, round(ttl_s * 1000))
@@ -84,28 +87,36 @@ class OrderSteps:
         self._sides = [raw + b"side_orders:1", raw + b"side_orders:2"]
         self._sweep: _SweepPlace | None = None
 
-    def save(self, orders: Records | Iterable[Order], mode: bytes = SAVE) -> Steps[int]:
-        """Save in one of three modes and return how many were stored."""
+    def save(self, orders: Records | Iterable[Order], mode: bytes = SAVE, mark: Mark | None = None) -> Steps[int]:
+        """Save in one of three modes, and move the watermark with the last of the orders; return how many were stored."""
         rows = order_array(orders, self.definitions.names, lent=self.definitions.lent, named=True)
         if len(rows) == 0:
+            if mark is not None:
+                yield from self.watermarks.move(mark)
             return 0
         if len(rows) > 1 and len(np.unique(rows["order_id"])) < len(rows):
             rows = order_rows(rows, self.definitions.names)
         what = f"save of order {rows['order_id'][0]}" if len(rows) == 1 else f"save of {len(rows)} orders"
+        calls = _Calls(self, rows, mode, mark)
         for _ in range(3):
             yield from self.definitions.write(rows, what)
-            replies = yield from _save_script.call(what, _Calls(self, rows, mode))
+            replies = yield from _save_script.call(what, calls)
             refuse_errors(replies, what, self._address)
-            stored = sum(int(reply) for reply in replies if reply >= 0)
-            if all(reply >= 0 for reply in replies):
+            if mark is not None and any(isinstance(reply, bytes) for reply in replies):
+                self.definitions.forget()
+                self.watermarks.refuse_elsewhere(replies, mark)
+            stored: int = sum(reply for reply in replies if reply >= 0)
+            if all(reply >= 0 or reply == DONE for reply in replies):
                 self.counts.add("written", stored)
                 self.counts.add("stale", len(rows) - stored)
                 return stored
-            # The hash of instruments was wiped or evicted.
+            # The hash of instruments was wiped or evicted, or the server was wiped between two calls.
             self.definitions.forget()
+        if mark is not None:
+            raise self.watermarks.vanished(what)
         raise StoreUnavailable(f"redis at {self._address}: {what} failed: the instruments vanish as soon as they are written")
 
-    def save_call(self, rows: Records, mode: bytes) -> tuple[list[Any], list[Any]]:
+    def save_call(self, rows: Records, mode: bytes, link: list[bytes]) -> tuple[list[Any], list[Any]]:
         """Return keys and arguments of the script for at most CALL_ROWS orders."""
         values = order_values(rows, self.definitions.names)
         users, number = _distinct(rows["user"])
@@ -119,8 +130,9 @@ class OrderSteps:
         links[:, 2] = np.where(rows["status"] <= Status.PARTIALLY_FILLED, rows["side"], 0)
         names = self.definitions.names.users
         sets = [self._users + (names[user] or "").encode() for user in users.tolist()]
-        keys = [self.definitions.key, *map(self._order_pattern.__mod__, rows["order_id"].tolist()), *self._sides, *sets]
-        head = [b"%d" % len(rows), self._ttl_ms, mode, links.tobytes(), self._id_at, self._users]
+        hashes = [self.watermarks.key, self.definitions.key]
+        keys = [*hashes, *map(self._order_pattern.__mod__, rows["order_id"].tolist()), *self._sides, *sets]
+        head = [b"%d" % len(rows), self._ttl_ms, mode, links.tobytes(), self._id_at, self._users, *link]
         return keys, head + values
 
     def get(self, order_id: int) -> Steps[Order | None]:
@@ -322,12 +334,13 @@ class OrderSteps:
 class _Calls:
     """The calls for a batch, made as they are sent: the server works on the first while the next is encoded."""
 
-    def __init__(self, steps: OrderSteps, rows: Records, mode: bytes) -> None:
+    def __init__(self, steps: OrderSteps, rows: Records, mode: bytes, mark: Mark | None) -> None:
         self._steps, self._rows, self._mode = steps, rows, mode
+        self._links = Links(mark, -(-len(rows) // CALL_ROWS))
 
     def __iter__(self) -> Iterator[tuple[list[Any], list[Any]]]:
-        for at in range(0, len(self._rows), CALL_ROWS):
-            yield self._steps.save_call(self._rows[at : at + CALL_ROWS], self._mode)
+        for number, at in enumerate(range(0, len(self._rows), CALL_ROWS)):
+            yield self._steps.save_call(self._rows[at : at + CALL_ROWS], self._mode, self._links.of(number))
 
 
 def _distinct(numbers: Records) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from pyengine._core.names import Names
 from pyengine._core.order import Order
 from pyengine.records import Records, Side
-from pyengine.stores.interfaces import OrderStore
+from pyengine.stores.interfaces import Mark, OrderStore
 from pyengine.stores.redis.aio import AsyncOrders
 from pyengine.stores.redis.connection import RedisConnection
 from pyengine.stores.redis.order_steps import BACKFILL, SAVE, UPDATE, OrderSteps
@@ -62,7 +62,7 @@ class RedisOrderStore(RedisStore, OrderStore):
         way, owned = connection_of(connection, options)
         self.ttl_s = seconds_of("ttl_s", ttl_s)
         self._steps = OrderSteps(names, way.prefix, way.address, self.ttl_s)
-        super().__init__(way, owned=owned, definitions=self._steps.definitions, counts=self._steps.counts)
+        super().__init__(way, owned=owned, steps=self._steps)
         self._aio = AsyncOrders(self, self._steps)
 
     @property
@@ -101,6 +101,13 @@ class RedisOrderStore(RedisStore, OrderStore):
     def save_batch(self, orders: Records | Iterable[Order]) -> int:
         """Save many orders in one round trip and return how many were stored."""
         return self.run(self._steps.save(orders, SAVE))
+
+    def save_marked(self, records: Records | Iterable[Order], mark: Mark) -> int:
+        """See `Watermarked.save_marked`.
+
+        A batch goes in steps as that of `save_batch`: if it fails midway, orders may be stored, but the watermark isn't moved.
+        """
+        return self.run(self._steps.save(records, SAVE, mark))
 
     def backfill(self, orders: Records | Iterable[Order]) -> int:
         """Put in what other layers know, where Redis has nothing of that id; return how many were put in."""

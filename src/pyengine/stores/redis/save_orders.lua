@@ -1,16 +1,19 @@
 -- Stores orders that are new enough and keeps the index sets right, as one step.
--- KEYS: the hash of instruments; n orders; the sets of buys and of sells; the sets of the users who occur.
+-- KEYS: the hash of watermarks; that of instruments; n orders; the sets of buys and of sells; the sets of the users who occur.
 -- ARGV: n; milliseconds to live; mode (0 save, 1 only what is there, 2 only what isn't); for each order two bytes for the
 --   number of its user's set (0: nobody), low byte first, and one for its side (0: finished); where in its key an order's
---   id begins; what the key of a user's set begins with; the n values.
--- Returns how many were stored; -1, having done nothing, if there is no hash of instruments.
+--   id begins; what the key of a user's set begins with; journal, after, to, before and behind of the watermark; the n values.
+-- Returns how many were stored; or, having done nothing, the refusal of the watermark, or -1 if there is no hash of instruments.
 -- Safe to do twice: an order gives way to one of the same or a higher version only.
 local call, pcall, find, match, sub, byte = redis.call, redis.pcall, string.find, string.match, string.sub, string.byte
 local n, ttl, mode, links = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local id_at, user_sets = tonumber(ARGV[5]), ARGV[6]
-local HEAD, SETS = 6, n + 1
+local journal, after, to, before, behind = unpack(ARGV, 7, 11)
+local HEAD, SETS = 11, n + 2
 
-if call('TYPE', KEYS[1]).ok ~= 'hash' then return -1 end
+local refusal = watermark_refusal(KEYS[1], journal, after, to, before)
+if refusal then return refusal end
+if call('TYPE', KEYS[2]).ok ~= 'hash' then return -1 end
 
 -- Versions go up to 2^64, beyond what Lua's numbers tell apart: the longer text is the higher one. A value that nobody here
 -- wrote may have none, and gives way to all.
@@ -36,14 +39,14 @@ local function note(list, key, id)
   if ids then ids[#ids + 1] = id else list[key] = {id} end
 end
 
-local olds = call('MGET', unpack(KEYS, 2, n + 1))
+local olds = call('MGET', unpack(KEYS, 3, n + 2))
 local stored = 0
 for i = 1, n do
   local value, old = ARGV[HEAD + i], olds[i]
   local taken
   if old then taken = mode ~= '2' and not is_newer(old, value) else taken = mode ~= '1' end
   if taken then
-    local key = KEYS[i + 1]
+    local key = KEYS[i + 2]
     call('SET', key, value, 'PX', ttl)
     stored = stored + 1
     local low, high, side = byte(links, i * 3 - 2, i * 3)
@@ -84,4 +87,5 @@ for key, ids in pairs(leaves) do
   local refused = change('SREM', key, ids)
   if refused then return refused end
 end
+move_watermark(KEYS[1], journal, to, behind)
 return stored

@@ -10,8 +10,9 @@ from pyengine.errors import FieldError, FieldTypeError
 from pyengine.store_errors import StoreClosed, StoreError
 from pyengine.stores.interfaces import Flushed, StoreStats
 from pyengine.stores.redis.connection import RedisConnection, ping
-from pyengine.stores.redis.definitions import Definitions
-from pyengine.stores.redis.exchange import Answer, Counts, Steps
+from pyengine.stores.redis.exchange import Answer, Steps
+from pyengine.stores.redis.order_steps import OrderSteps
+from pyengine.stores.redis.trade_steps import TradeSteps
 
 
 def connection_of(given: RedisConnection | str | None, options: dict[str, Any]) -> tuple[RedisConnection, bool]:
@@ -31,17 +32,17 @@ class RedisStore:
     connection : RedisConnection
     owned : bool
         Whether `close` closes it.
-    definitions : Definitions
-    counts : Counts
+    steps : OrderSteps or TradeSteps
     """
 
     name = "redis"
 
-    def __init__(self, connection: RedisConnection, *, owned: bool, definitions: Definitions, counts: Counts) -> None:
+    def __init__(self, connection: RedisConnection, *, owned: bool, steps: OrderSteps | TradeSteps) -> None:
         self._connection = connection
         self._owned = owned
-        self._definitions = definitions
-        self._counts = counts
+        self._definitions = steps.definitions
+        self._watermarks = steps.watermarks
+        self._counts = steps.counts
         self._closed = False
 
     @property
@@ -95,6 +96,14 @@ class RedisStore:
     def read_deadline_s(self) -> float:
         """How long a read may take."""
         return self._connection.read_timeout_s
+
+    def watermark(self, journal: str) -> int | None:
+        """See `Watermarked.watermark`."""
+        return self.run(self._watermarks.read(journal))
+
+    def forget_watermark(self, journal: str) -> None:
+        """See `Watermarked.forget_watermark`."""
+        self.run(self._watermarks.forget(journal))
 
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:  # noqa: ARG002
         """Return at once: whatever was accepted is in Redis, and as safe as Redis makes it."""

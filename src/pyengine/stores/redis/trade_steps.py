@@ -18,11 +18,13 @@ from pyengine._core.trade import Trade
 from pyengine.records import Records
 from pyengine.store_errors import StoreDamaged, StoreUnavailable
 from pyengine.stores.arguments import limit_of
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.redis.definitions import Definitions
 from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, parts_of, refuse_errors
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
 from pyengine.stores.redis.scores import HIGHEST, Ranked, place, scores_after
+from pyengine.stores.redis.watermarks import DONE, Links, Watermarks
 
 CALL_ROWS = 1000
 """Trades in one transaction."""
@@ -35,8 +37,8 @@ _EMPTY = Ranked(0, b"", -math.inf)
 
 _ID = re.compile(rb'\{"trade_id":([1-9][0-9]{0,18}),')
 _MULTI, _EXEC = pack_command((b"MULTI",)), pack_command((b"EXEC",))
-_add_script = Script("add_trades")
-_merge_script = Script("merge_trades")
+_add_script = Script("add_trades", "watermark")
+_merge_script = Script("merge_trades", "watermark")
 
 
 class TradeSteps:
@@ -56,34 +58,41 @@ class TradeSteps:
     def __init__(self, names: Names | None, prefix: str, address: str, kept: int) -> None:
         raw = prefix.encode()
         self.definitions = Definitions(names, raw + b"instruments", address)
+        self.watermarks = Watermarks(raw + b"watermarks:trades", address)
         self.counts = Counts("hits", "misses", "written", "known", "errors")
         self.kept = kept
         self._address = address
         self._key = raw + b"trades:recent"
-        self.keys: list[Any] = [self._key, self.definitions.key, self._key + b":aside"]
+        self.keys: list[Any] = [self._key, self.definitions.key, self._key + b":aside", self.watermarks.key]
         self._newest: Ranked | None = None
 
-    def save(self, trades: Records | Iterable[Trade]) -> Steps[int]:
-        """Take in trades and return how many were new.
+    def save(self, trades: Records | Iterable[Trade], mark: Mark | None = None) -> Steps[int]:
+        """Take in trades, and move the watermark with the last of them; return how many were new.
 
         Trades that are newer than all in the set are added at its end, if its end is what this store believes: one round
         trip. Others cost a look at what is there.
         """
         rows = trade_array(trades, self.definitions.names, lent=self.definitions.lent, named=True)
         if len(rows) == 0:
+            if mark is not None:
+                yield from self.watermarks.move(mark)
             return 0
         rows = _by_id(rows)
         what = f"save of trade {rows['trade_id'][0]}" if len(rows) == 1 else f"save of {len(rows)} trades"
-        added = 0
+        added: int = 0
         for _ in range(ATTEMPTS):
             yield from self.definitions.write(rows, what)
             newest = self._newest or (yield from self._read_newest(what))
             if newest.trade_id is not None and newest.trade_id < rows["trade_id"][0] and newest.score <= HIGHEST:
-                outcomes = yield from self._add(rows, newest, what)
+                outcomes = yield from self._add(rows, newest, mark, what)
             else:
-                outcomes = [(yield from self._merge(rows, what))]
+                outcomes = [(yield from self._merge(rows, mark, what))]
+            if any(isinstance(outcome, bytes) for outcome in outcomes):
+                self._newest = None
+                self.definitions.forget()
+                self.watermarks.refuse_elsewhere(outcomes, mark)
             added += sum(outcome for outcome in outcomes if outcome > 0)
-            if min(outcomes) >= 0:
+            if min(outcomes) >= 0 or outcomes.count(DONE) == len(outcomes):
                 self.counts.add("written", added)
                 self.counts.add("known", len(rows) - added)
                 return added
@@ -129,12 +138,12 @@ class TradeSteps:
         self._refuse(reply, "is_empty")
         return bool(reply == 0)
 
-    def _add(self, rows: Records, newest: Ranked, what: str) -> Steps[list[int]]:
+    def _add(self, rows: Records, newest: Ranked, mark: Mark | None, what: str) -> Steps[list[Any]]:
         """Add trades that are newer than the newest; return for each part of them how many were new, or what refused it."""
         for whole in (False, True):
-            parts = _Additions(self, rows, newest, whole=whole)
+            parts = _Additions(self, rows, newest, mark, whole=whole)
             replies = yield Exchange(what, parts, write=True, replies_each=_Additions.COMMANDS)
-            outcomes = []
+            outcomes: list[Any] = []
             for part in parts_of(replies, _Additions.COMMANDS):
                 refuse_errors(part, what, self._address)
                 begun, added, ended = part[-1]
@@ -143,14 +152,14 @@ class TradeSteps:
                 refuse_errors([begun, ended], what, self._address)
                 if begun == 0:
                     refuse_errors([added], what, self._address)
-                outcomes.append(int(added if begun == 0 else begun))
+                outcomes.append(added if begun == 0 else begun)
             else:
                 break
-        if min(outcomes) >= 0:
+        if all(isinstance(outcome, int) and outcome >= 0 for outcome in outcomes):
             self._newest = parts.last
         return outcomes
 
-    def _merge(self, rows: Records, what: str) -> Steps[int]:
+    def _merge(self, rows: Records, mark: Mark | None, what: str) -> Steps[Any]:
         """Put trades that came late in their places; return how many were new, or what the script refused with."""
         members, digest = yield from self._read_end(int(rows["trade_id"][0]), what)
         if not members:
@@ -165,7 +174,7 @@ class TradeSteps:
         if surplus > 0:
             ids = sorted([*known.tolist(), *rows["trade_id"].tolist()])
             rows = rows[rows["trade_id"] >= ids[min(surplus, len(ids) - 1)]]
-        if len(rows) == 0 and not foreign:
+        if len(rows) == 0 and not foreign and mark is None:
             self._newest = members[-1]
             return 0
         fresh = [
@@ -178,13 +187,14 @@ class TradeSteps:
             )
         ]
         changes = list(place(ours, fresh))
-        arguments = [b"%d" % self.kept, b"%d" % len(members), digest, b"%d" % len(foreign), *foreign]
+        seen = [b"%d" % self.kept, b"%d" % len(members), digest]
+        arguments = [*Links(mark, 1).of(0), *seen, b"%d" % len(foreign), *foreign]
         for change in changes:
             arguments += (repr(change.score).encode(), change.member)
         replies = yield from _merge_script.call(what, [(self.keys, arguments)])
         refuse_errors(replies, what, self._address)
         self._newest = None
-        return len(rows) if replies[0] == 0 else int(replies[0])
+        return len(rows) if replies[0] == 0 else replies[0]
 
     def _read_newest(self, what: str) -> Steps[Ranked]:
         """Look at the end of the set; a key that holds something else counts as an empty one, which the script makes of it."""
@@ -236,19 +246,21 @@ class _Additions:
 
     COMMANDS = 5
 
-    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked, *, whole: bool) -> None:
+    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked, mark: Mark | None, *, whole: bool) -> None:
         self._steps, self._rows, self._whole = steps, rows, whole
+        self._links = Links(mark, -(-len(rows) // CALL_ROWS))
         self.last = newest
 
     def __iter__(self) -> Iterator[bytes]:
         steps = self._steps
-        end = _add_script.pack(steps.keys, [b"end", b"%d" % steps.kept])
-        for at in range(0, len(self._rows), CALL_ROWS):
+        for number, at in enumerate(range(0, len(self._rows), CALL_ROWS)):
             rows = self._rows[at : at + CALL_ROWS]
-            begin = _add_script.pack(steps.keys, [b"begin", self.last.member], whole=self._whole)
             members = trade_values(rows, steps.definitions.names)
+            link = [members[-1], *self._links.of(number)]
+            begin = _add_script.pack(steps.keys, [b"begin", self.last.member, *link], whole=self._whole)
+            end = _add_script.pack(steps.keys, [b"end", b"%d" % steps.kept, *link])
             scores = scores_after(self.last.score, rows["ts_ns"])
-            adding: list[Any] = [b"ZADD", steps.keys[-1], b"NX", *members, *members]
+            adding: list[Any] = [b"ZADD", steps.keys[2], b"NX", *members, *members]
             adding[3::2] = map(b"%d".__mod__, scores)
             adding[4::2] = members
             self.last = Ranked(int(rows["trade_id"][-1]), members[-1], float(scores[-1]))

@@ -13,7 +13,7 @@ from pyengine._core.trade import Trade
 from pyengine.records import Records
 from pyengine.store_errors import StoreUnavailable
 from pyengine.stores.arguments import whole
-from pyengine.stores.interfaces import TradeStore
+from pyengine.stores.interfaces import Mark, TradeStore
 from pyengine.stores.redis.aio import AsyncTrades
 from pyengine.stores.redis.connection import RedisConnection
 from pyengine.stores.redis.store import RedisStore, connection_of
@@ -68,7 +68,7 @@ class RedisTradeStore(RedisStore, TradeStore):
         way, owned = connection_of(connection, options)
         self.capacity = whole("capacity", capacity, 1, 2**32 - 1)
         self._steps = TradeSteps(names, way.prefix, way.address, self.capacity)
-        super().__init__(way, owned=owned, definitions=self._steps.definitions, counts=self._steps.counts)
+        super().__init__(way, owned=owned, steps=self._steps)
         self._aio = AsyncTrades(self, self._steps)
         self._turn = (os.getpid(), threading.Lock())
 
@@ -85,6 +85,14 @@ class RedisTradeStore(RedisStore, TradeStore):
         """Take in many trades and return how many were new; older ones than a full set holds aren't taken in."""
         with self._taking_turns():
             return self.run(self._steps.save(trades))
+
+    def save_marked(self, records: Records | Iterable[Trade], mark: Mark) -> int:
+        """See `Watermarked.save_marked`.
+
+        A batch goes in steps as that of `save_batch`: if it fails midway, trades may be stored, but the watermark isn't moved.
+        """
+        with self._taking_turns():
+            return self.run(self._steps.save(records, mark))
 
     def backfill(self, trades: Records | Iterable[Trade]) -> int:
         """Put in what other layers know; as a trade never changes, this is `save_batch`."""

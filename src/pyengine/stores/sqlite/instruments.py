@@ -82,6 +82,11 @@ class Definitions:
         for instrument in new:
             self._numbers[instrument.symbol] = self._names.add_instrument(instrument)
 
+    def forget(self) -> None:
+        """Note that the table may be another one."""
+        self._numbers = {}
+        self._learnt = False
+
     def number(self, connection: sqlite3.Connection, symbol: str) -> int:
         """Return the number of a symbol that was read, which may be new to this process."""
         found = self._numbers.get(symbol)

@@ -14,7 +14,7 @@ from pyengine.errors import FieldError
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import Action, Records, Side
 from pyengine.stores.arguments import order_id_of, order_rows, side_of, symbol_of, user_of, whole
-from pyengine.stores.interfaces import OrderStore
+from pyengine.stores.interfaces import Mark, OrderStore
 from pyengine.stores.sqlite.file import statements
 from pyengine.stores.sqlite.store import SQLiteStore, signed
 
@@ -27,17 +27,20 @@ SIGNED_DTYPE = np.dtype([(name, ORDER_RECORD_DTYPE[name].str.replace("u8", "i8")
 class SQLiteOrderStore(SQLiteStore, OrderStore):
     """Orders in a table of a SQLite file."""
 
+    _table = "orders"
+    _save = SQL["save"]
+
     def save(self, order: Order) -> bool:
         """See `OrderStore.save`."""
         return self.save_batch([order]) == 1
 
     def save_batch(self, orders: Records | Iterable[Order]) -> int:
         """See `OrderStore.save_batch`. One transaction."""
-        values = self._values(orders)
-        with self._file.write("save") as connection:
-            stored = connection.executemany(SQL["save"], values).rowcount if values else 0
-            self._counts["written"] += stored
-            return stored
+        return self._write(self._values(orders))
+
+    def save_marked(self, records: Records | Iterable[Order], mark: Mark) -> int:
+        """See `Watermarked.save_marked`. One transaction."""
+        return self._write(self._values(records), mark)
 
     def update(self, order: Order) -> bool:
         """See `OrderStore.update`."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from pyengine._core.names import Names
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.store_errors import StoreDamaged
-from pyengine.stores.interfaces import Flushed, StoreStats
-from pyengine.stores.sqlite.file import SQLiteFile
+from pyengine.store_errors import StoreDamaged, WatermarkMoved
+from pyengine.stores.interfaces import Flushed, Mark, StoreStats, journal_of
+from pyengine.stores.sqlite.file import SQLiteFile, statements
 from pyengine.stores.sqlite.instruments import Definitions, price_text, qty_text, same_number
 
+SQL = statements("watermarks.sql")
 TEXTS_KEPT = 65_536
 
 
@@ -44,6 +46,8 @@ class SQLiteStore:
     """
 
     name = "sqlite"
+    _table: str
+    _save: str
 
     def __init__(
         self, path: str | Path, *, names: Names | None = None, synchronous: str = "full", busy_timeout_s: float = 5.0
@@ -71,6 +75,39 @@ class SQLiteStore:
         if names is not self._names and (self._names.instruments or len(self._names.users) > 1):
             raise FieldError("names", names, "given before the store was used")
         self._use(names)
+
+    def watermark(self, journal: str) -> int | None:
+        """See `Watermarked.watermark`."""
+        identity = journal_of(journal)
+        with self._file.read("watermark") as connection:
+            return self._mark(connection, identity)
+
+    def forget_watermark(self, journal: str) -> None:
+        """See `Watermarked.forget_watermark`."""
+        identity = journal_of(journal)
+        with self._file.write("forget_watermark") as connection:
+            connection.execute(SQL["forget"], (self._table, identity))
+
+    def _mark(self, connection: sqlite3.Connection, journal: str) -> int | None:
+        found = connection.execute(SQL["get"], (self._table, journal)).fetchone()
+        return None if found is None else int(found[0])
+
+    def _write(self, values: list[tuple[Any, ...]], mark: Mark | None = None) -> int:
+        """Write rows, and move the watermark, in one transaction."""
+        try:
+            with self._file.write("save") as connection:
+                if mark is not None:
+                    actual = self._mark(connection, mark.journal)
+                    if not mark.follows(actual, f"sqlite {self._file.path}, {self._table}"):
+                        return 0
+                    connection.execute(SQL["move"], (self._table, mark.journal, mark.to))
+                stored = connection.executemany(self._save, values).rowcount if values else 0
+                self._counts["written"] += stored
+                return stored
+        except WatermarkMoved:
+            # Whatever has taken the watermark away may have taken the instruments too.
+            self._definitions.forget()
+            raise
 
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:  # noqa: ARG002
         """See `OrderStore.flush`."""

@@ -11,7 +11,7 @@ from pyengine._core.trade import Trade, trade_from_bytes
 from pyengine.errors import FieldError
 from pyengine.records import Kind, Records, Side
 from pyengine.stores.arguments import limit_of, symbol_of, trade_rows, whole
-from pyengine.stores.interfaces import TradeStore
+from pyengine.stores.interfaces import Mark, TradeStore
 from pyengine.stores.sqlite.file import statements
 from pyengine.stores.sqlite.store import SQLiteStore, signed
 
@@ -23,17 +23,20 @@ RECORD = struct.Struct("<7qI4B")
 class SQLiteTradeStore(SQLiteStore, TradeStore):
     """Trades in a table of a SQLite file."""
 
+    _table = "trades"
+    _save = SQL["save"]
+
     def save(self, trade: Trade) -> bool:
         """See `TradeStore.save`."""
         return self.save_batch([trade]) == 1
 
     def save_batch(self, trades: Records | Iterable[Trade]) -> int:
         """See `TradeStore.save_batch`. One transaction."""
-        values = self._values(trades)
-        with self._file.write("save") as connection:
-            stored = connection.executemany(SQL["save"], values).rowcount if values else 0
-            self._counts["written"] += stored
-            return stored
+        return self._write(self._values(trades))
+
+    def save_marked(self, records: Records | Iterable[Trade], mark: Mark) -> int:
+        """See `Watermarked.save_marked`. One transaction."""
+        return self._write(self._values(records), mark)
 
     def get(self, trade_id: int) -> Trade | None:
         """Return a trade, or None if there is none of this id."""

@@ -7,7 +7,7 @@ SELECT
 
 -- name: lacking
 SELECT privilege || ' on ' || name
-FROM unnest(ARRAY['orders', 'trades', 'instruments']) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
+FROM unnest(ARRAY['orders', 'trades', 'instruments', 'watermarks']) AS name, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege
 WHERE to_regclass(name) IS NOT NULL AND NOT has_table_privilege(to_regclass(name), privilege)
 ORDER BY name, privilege
 
