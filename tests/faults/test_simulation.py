@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from pathlib import Path
 
 from fault_runs import LONG, folder_in_memory, seed
 from simulation.journaled import JournaledSimulation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ FAILURES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EDQUOT)
 class SimulatedDisk(Disk):
     """The real one, of which is known what would be left of it.
 
-    Of each file that is what was synced, and of what came later any blocks; of each folder the names that were synced, and of what
-    was done to them later any beginning.
+    Of each file that is what was synced, and of what came later any blocks; of each folder the names that were synced, and of
+    what was done to them later any beginning.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class SimulatedDisk(Disk):
         for name, inode in names.items():
             written[name] = self._left(self._contents.get(inode, b""), now.get(inode), keeps)
         for entry in list(os.scandir(folder)):
-            os.unlink(entry.path)
+            Path(entry.path).unlink()
         if folder not in self._folders:
             folder.rmdir()
             written.clear()
@@ -155,6 +155,3 @@ class SimulatedDisk(Disk):
                 block = now[at : at + BLOCK_BYTES]
                 mixed[at : at + len(block)] = block
         return bytes(mixed[:size])
-
-
-Patch = Callable[[], object]

@@ -1,7 +1,7 @@
 """An engine and its journal, through crashes, power cuts and failures of the disk, in an order that a seed decides.
 
-Nothing here runs in a thread: whoever waits for the journal makes its steps. The state behind each command is written down; what is
-recovered must be one of these, not before the last that was acknowledged.
+Nothing here runs in a thread: whoever waits for the journal makes its steps. The state behind each command is written down; what
+is recovered must be one of these, not before the last that was acknowledged.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ class JournaledSimulation:
         elif chance < 0.55:
             self.die(power=True)
         elif chance < 0.65:
-            self.close()
-            self.begin()
+            if self.close():
+                self.begin()
         elif chance < 0.8:
             self.snapshot()
         else:
@@ -193,16 +193,17 @@ class JournaledSimulation:
         except OSError:
             return
 
-    def close(self) -> None:
-        """Close in order, as far as the disk lets it."""
+    def close(self) -> bool:
+        """Close in order, or go on if the disk doesn't let it; return whether it did."""
         assert self.engine is not None
         try:
             self.engine.close()
         except JournalError:
             self.revive(dead=True)
-            return
+            return False
         self.counts["closed"] += 1
         self.told = len(self.states) - 1
+        return True
 
     def revive(self, *, dead: bool = False) -> None:
         """Go on after a failure, as its text says."""
