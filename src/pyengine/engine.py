@@ -130,15 +130,33 @@ class Engine(EngineCore):
         journal: Journal | str | Path | None = None,
         durability: str = "journal",
     ) -> None:
-        if not isinstance(order_store, InMemoryOrderStore | None) or not isinstance(trade_store, InMemoryTradeStore | None):
-            # Not at the top: most engines have nothing to do with composites and their threads.
-            from pyengine.stores.feed import EngineFeed  # noqa: PLC0415
-
-            self._feed = EngineFeed(self, order_store, trade_store)
+        self._start_feed(order_store, trade_store, None)
         for instrument in instruments:
             self.add_instrument(instrument)
         if journal is not None:
             self._open_journal(journal, durability)
+
+    def _start_feed(self, order_store: Any, trade_store: Any, orders: Records | None) -> None:
+        """Bring stores that the engine doesn't write by itself what happens from now on; `orders` are open already."""
+        if not isinstance(order_store, InMemoryOrderStore | None) or not isinstance(trade_store, InMemoryTradeStore | None):
+            # Not at the top: most engines have nothing to do with composites and their threads.
+            from pyengine.stores.feed import EngineFeed  # noqa: PLC0415
+
+            self._feed = EngineFeed(self, order_store, trade_store, orders)
+
+    def take_stores(self, order_store: OrderStore | None, trade_store: TradeStore | None, orders: Records) -> None:
+        """Have stores follow from here on, whose memory knows what has happened; what makes engines of their past calls it.
+
+        Parameters
+        ----------
+        order_store, trade_store : optional
+        orders : array of ORDER_RECORD_DTYPE
+            Those that are open.
+        """
+        self.follow_by(order_store, trade_store)
+        self._start_feed(order_store, trade_store, orders)
+        if self._journal is not None and self._feed is not None:
+            self._feed.take_journal(self._journal)
 
     def _open_journal(self, journal: Journal | str | Path, durability: str) -> None:
         # Not at the top: it needs threads, and a library that only some installations have.
@@ -327,7 +345,8 @@ class Engine(EngineCore):
         ----------
         data : bytes-like
         **options
-            Keyword arguments of `Engine`, such as `ring_capacity`.
+            Keyword arguments of `Engine`, such as `ring_capacity`. A snapshot has what is open of an order and no more: stores
+            begin with that, sizes and times of what was before unknown. Recovery from a journal knows all of it.
 
         Raises
         ------
@@ -347,6 +366,11 @@ class Engine(EngineCore):
         return Flushed() if self._feed is None else self._feed.flush(timeout_s)
 
     @property
+    def lowest_watermark(self) -> int | None:
+        """The last event that all layers of the stores have safely; None without a journal, or without layers."""
+        return None if self._feed is None else self._feed.lowest_watermark
+
+    @property
     def journal(self) -> Journal | None:
         """Where every event is written down, if anywhere."""
         return self._journal
@@ -354,6 +378,8 @@ class Engine(EngineCore):
     def take_journal(self, journal: Journal) -> None:
         """Keep the journal that writes this engine's events down; journals call it, nobody else needs to."""
         self._journal = journal
+        if self._feed is not None:
+            self._feed.take_journal(journal)
 
     def acknowledged(self) -> Acknowledgement:
         """Return what can be waited for, awaited, or taken as a future, until all that has happened so far is on the disk.

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.snapshot import dump, load
 from pyengine.errors import FieldError, FieldTypeError, SnapshotError
 from pyengine.instrument import Instrument
-from pyengine.records import ORDER_STATE_DTYPE
+from pyengine.order_records import ORDER_RECORD_DTYPE
+from pyengine.records import ORDER_STATE_DTYPE, Action, Records, Status
 
 if TYPE_CHECKING:
     from pyengine.engine import Engine
@@ -82,6 +84,7 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
     header, arrays = _read(raw)
     if options.get("journal") is not None:
         raise FieldError("journal", options["journal"], "left out: a journal begins with event 1, not with a snapshot")
+    order_store, trade_store = options.pop("order_store", None), options.pop("trade_store", None)
     engine = make(**options)
     try:
         for entry in header["instruments"]:
@@ -97,7 +100,39 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
         raise SnapshotError(f"the snapshot's header must describe an engine: {error}") from error
     if engine.state_hash() != state_hash:
         raise SnapshotError(f"the state hash must be {state_hash!r}, was {engine.state_hash()}")
+    if order_store is not None or trade_store is not None:
+        _give_stores(engine, order_store, trade_store)
     return engine
+
+
+def _give_stores(engine: Engine, order_store: Any, trade_store: Any) -> None:
+    """Let stores begin with what the books know of the orders in them."""
+    orders = open_orders(engine)
+    memory = getattr(order_store, "memory_layer", order_store)
+    if isinstance(memory, InMemoryOrderStore):
+        memory.attach_names(engine.names)
+        memory.start_with(orders)
+    engine.take_stores(order_store, trade_store, orders)
+
+
+def open_orders(engine: Engine) -> Records:
+    """Return what an engine knows of the orders in its books, as records: what is open, as if nothing had been before."""
+    parts = [np.empty(0, ORDER_RECORD_DTYPE)]
+    for book in engine.books:
+        found = book.orders()
+        rows = np.zeros(len(found), ORDER_RECORD_DTYPE)
+        for name in ("order_id", "price_ticks", "qty_lots", "user", "side"):
+            rows[name] = found[name]
+        rows["instrument"] = book.index
+        parts.append(rows)
+    orders = np.concatenate(parts)
+    orders["remaining_lots"] = orders["qty_lots"]
+    orders["order_type"], orders["status"] = Action.LIMIT, Status.RESTING
+    last = engine.next_seq - 1
+    orders["version"] = last
+    # As in their queues, and before whatever comes. There were as many events at least, one for each.
+    orders["entered"] = np.arange(last - len(orders) + 1, last + 1)
+    return orders
 
 
 def _read(raw: memoryview) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:

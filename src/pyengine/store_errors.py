@@ -56,6 +56,10 @@ class WatermarkMoved(StoreError):
         return type(self), (self.actual, str(self))
 
 
+class LayerStopped(StoreError):
+    """Nothing is written to a layer, as it doesn't fit the journal; the text says why, and what to do."""
+
+
 class SchemaError(StoreError):
     """The database's schema isn't one that this version can work with; the text says what to do."""
 

@@ -22,7 +22,6 @@ from pyengine import (
     FieldError,
     FieldTypeError,
     InMemoryOrderStore,
-    InMemoryTradeStore,
     Instrument,
     SelfTrade,
 )
@@ -309,16 +308,13 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
         recover(tmp_path, until_seq="5")
 
 
-def test_an_engine_out_of_a_journal_takes_no_stores_and_one_out_of_a_snapshot_no_journal(tmp_path: Path) -> None:
+def test_recovery_alone_takes_no_stores_and_an_engine_out_of_a_snapshot_no_journal(tmp_path: Path) -> None:
     engine = journaled(tmp_path / "j")
     engine.run(rows(20))
     engine.close()
     for name, value in (("order_store", InMemoryOrderStore()), ("journal", tmp_path / "other"), ("durability", "memory")):
         with pytest.raises(FieldError, match=f"options must be among capacity, .*, was '{name}'"):
             recover(tmp_path / "j", **{name: value})
-    journal = Journal(tmp_path / "j")
-    with pytest.raises(FieldError, match="options must be among"):
-        journal.resume(trade_store=InMemoryTradeStore())
     with pytest.raises(FieldError, match="a journal begins with event 1"):
         Engine.restore(recover(tmp_path / "j").engine.snapshot(), journal=tmp_path / "other")
     assert not (tmp_path / "other").exists()

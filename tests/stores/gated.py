@@ -11,7 +11,7 @@ from typing import Any
 from pyengine.records import Records, Side
 from pyengine.store_errors import StoreDamaged, StoreRefused, StoreUnavailable
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore, Names, Order, Trade
-from pyengine.stores.interfaces import Flushed, OrderStore, StoreStats, TradeStore
+from pyengine.stores.interfaces import Flushed, Mark, OrderStore, StoreStats, TradeStore
 
 
 class Gate:
@@ -187,6 +187,81 @@ class GatedTradeStore(TradeStore):
 
     def close(self) -> None:
         self.closed += 1
+
+
+class _Marked:
+    """Watermarks, and a backend that can be wiped and set back."""
+
+    gate: Gate
+    inner: Any
+
+    def _start(self) -> None:
+        self.marks: dict[str, int] = {}
+        self.moved: list[Mark] = []
+        self._together = threading.Lock()
+
+    def _all(self) -> Records:
+        return self.inner.get_all_array() if isinstance(self.inner, InMemoryOrderStore) else self.inner.get_recent_array(2**31)
+
+    def watermark(self, journal: str) -> int | None:
+        with self.gate.passing("watermark"):
+            return self.marks.get(journal)
+
+    def save_marked(self, records: Records, mark: Mark) -> int:
+        with self.gate.passing("save_marked", len(records)), self._together:
+            key = "order_id" if isinstance(self.inner, InMemoryOrderStore) else "trade_id"
+            self.gate.refuse(records[key].tolist())
+            if not mark.follows(self.marks.get(mark.journal)):
+                return 0
+            stored: int = self.inner.save_batch(records)
+            self.marks[mark.journal] = mark.to
+            self.moved.append(mark)
+            return stored
+
+    def forget_watermark(self, journal: str) -> None:
+        self.marks.pop(journal, None)
+
+    def backup(self) -> tuple[Records, dict[str, int]]:
+        """Copy everything."""
+        with self._together:
+            return self._all(), dict(self.marks)
+
+    def restore(self, backup: tuple[Records, dict[str, int]] | None = None) -> None:
+        """Set everything back to a copy, or to nothing."""
+        with self._together:
+            self.inner.clear()
+            self.marks.clear()
+            if backup is not None:
+                self.inner.save_batch(backup[0])
+                self.marks.update(backup[1])
+
+
+class MarkedOrderStore(_Marked, GatedOrderStore):
+    """An order store that keeps watermarks."""
+
+    def __init__(self, name: str = "marked", **options: Any) -> None:
+        super().__init__(name, **options)
+        self._start()
+
+
+class MarkedTradeStore(_Marked, GatedTradeStore):
+    """A trade store that keeps watermarks."""
+
+    def __init__(self, name: str = "marked", **options: Any) -> None:
+        super().__init__(name, **options)
+        self._start()
+
+    def is_empty(self) -> bool:
+        with self.gate.passing("is_empty"):
+            return len(self.inner) == 0
+
+
+class NumberedTradeStore(GatedTradeStore):
+    """A trade store that has its trades in order, and knows the last one."""
+
+    def last_trade_id(self) -> int:
+        with self.gate.passing("last_trade_id"):
+            return self.inner.newest_trade_id or 0
 
 
 class OwnOrderStore(OrderStore):

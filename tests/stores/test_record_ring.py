@@ -238,10 +238,10 @@ def test_marks_of_time_stay_few() -> None:
     ring = RecordRing(ORDER_RECORD_DTYPE, 64)
     cursor = ring.add_cursor()
     ring.let_go(cursor)
-    ring._spacing_s = 0
+    ring._times._spacing_s = 0
     for i in range(1, 10_001):
         ring.push(rows(i))
-    assert len(ring._marks) < 4200
+    assert len(ring._times._noted) < 4200
     assert 0 < ring.lag_s(cursor) < 60
 
 

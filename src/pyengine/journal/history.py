@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from pyengine.journal.scan import EventScan
 from pyengine.journal.snapshots import SnapshotFile, snapshot_files
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import TRADE_DTYPE, Kind, Records
+
+Until = int | Callable[[], int] | None
 
 BATCH = 8192
 _MOST_EVENTS = 1 << 18
@@ -79,15 +81,16 @@ class History:
 
     # --- records ------------------------------------------------------------------------------------------------------
 
-    def trades(self, after_seq: int = 0, until_seq: int | None = None, *, batch: int = BATCH) -> Iterator[tuple[Records, int]]:
+    def trades(self, after_seq: int = 0, until_seq: Until = None, *, batch: int = BATCH) -> Iterator[tuple[Records, int]]:
         """Read the trades behind an event.
 
         Parameters
         ----------
         after_seq : int
             The last event that is known already.
-        until_seq : int, optional
-            The last one to look at, which must be on the disk. Default: the last one that is.
+        until_seq : int or callable, optional
+            The last one to look at, which must be on the disk; or what tells it, asked again at each end, so that it may grow.
+            Default: the last one that is there.
         batch : int
             Trades that come at once, at most.
 
@@ -105,28 +108,31 @@ class History:
         JournalDamaged
             It isn't as it was written.
         """
-        until_seq = _checked(after_seq, until_seq, batch, self)
+        until = _checked(after_seq, until_seq, batch, self)
         parts: list[Records] = []
         count, given = 0, after_seq
         scan = EventScan(self.path, after_seq)
-        for events in scan.events(until_seq):
-            found = events[events["kind"] == Kind.TRADE].view(TRADE_DTYPE)
-            parts.append(found)
-            count += len(found)
-            while count >= batch:
-                rows = _joined(parts)
-                given = int(rows["seq"][batch - 1])
-                yield rows[:batch], given
-                parts, count = [rows[batch:]], count - batch
-            if scan.seq - given >= _MOST_EVENTS:
-                given = scan.seq
+        while given < (end := until()):
+            for events in scan.events(end):
+                found = events[events["kind"] == Kind.TRADE].view(TRADE_DTYPE)
+                parts.append(found)
+                count += len(found)
+                while count >= batch:
+                    rows = _joined(parts)
+                    given = int(rows["seq"][batch - 1])
+                    yield rows[:batch], given
+                    parts, count = [rows[batch:]], count - batch
+                if scan.seq - given >= _MOST_EVENTS:
+                    given = scan.seq
+                    yield _joined(parts), given
+                    parts, count = [], 0
+            if given < end:
+                given = end
                 yield _joined(parts), given
                 parts, count = [], 0
-        if given < until_seq:
-            yield _joined(parts), until_seq
 
     def orders(
-        self, after_seq: int = 0, until_seq: int | None = None, *, batch: int = BATCH, whole: bool = False
+        self, after_seq: int = 0, until_seq: Until = None, *, batch: int = BATCH, whole: bool = False
     ) -> Iterator[tuple[Records, int]]:
         """Read the orders that changed behind an event, each as it was at the end of its batch; otherwise as `trades`.
 
@@ -147,14 +153,16 @@ class History:
         HistoryGone
             The journal doesn't go back so far, or has no snapshot with the orders that were open then.
         """
-        until_seq = _checked(after_seq, until_seq, batch, self)
+        until = _checked(after_seq, until_seq, batch, self)
         tracker = self.open_orders(after_seq)
         if whole:
             yield tracker.get_all_array(), after_seq
-        for events in _in_batches(EventScan(self.path, after_seq), until_seq, batch):
-            rows = tracker.apply_changes(events)
-            tracker.remove_finished(keep=0)
-            yield rows, int(events["seq"][-1])
+        scan = EventScan(self.path, after_seq)
+        while scan.seq < (end := until()):
+            for events in _in_batches(scan, end, batch):
+                rows = tracker.apply_changes(events)
+                tracker.remove_finished(keep=0)
+                yield rows, int(events["seq"][-1])
 
     def open_orders(self, at_seq: int) -> InMemoryOrderStore:
         """Return the orders that were open when an event had happened, in a store of their own. O(events since a snapshot)."""
@@ -212,12 +220,15 @@ class History:
         return None if found is None else int(found["seq"][0])
 
 
-def _checked(after_seq: int, until_seq: int | None, batch: int, history: History) -> int:
+def _checked(after_seq: int, until_seq: Until, batch: int, history: History) -> Callable[[], int]:
     if after_seq < 0:
         raise FieldError("after_seq", after_seq, "at least 0")
     if batch < 1:
         raise FieldError("batch", batch, "at least 1")
-    return history.last_seq if until_seq is None else until_seq
+    if callable(until_seq):
+        return until_seq
+    end = history.last_seq if until_seq is None else until_seq
+    return lambda: end
 
 
 def _joined(parts: list[Records]) -> Records:

@@ -22,11 +22,12 @@ from pyengine.journal.format import IDENTITY_BYTES, Definitions
 from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
 from pyengine.journal.reader import Position
-from pyengine.journal.recovery import OPTIONS, recover
+from pyengine.journal.recovery import OPTIONS
 from pyengine.journal.segments import SegmentWriter
+from pyengine.journal.stores import recover_with_stores
 from pyengine.journal.thread import Bell, write_on
 from pyengine.journal.waiters import Entry, Marks, ThreadWaiter, Waiters
-from pyengine.stores.composite import process
+from pyengine.stores.composite import CompositeOrderStore, process
 
 SEGMENT_BYTES = 64 << 20
 SMALLEST_SEGMENT_BYTES = 4096
@@ -64,6 +65,9 @@ class Journal:
     -----
     Thread-safety: any thread. Fork: a child doesn't write, and its engine refuses commands.
     """
+
+    is_fed_from = True
+    """Whether stores get what this has, so that it is finished before them."""
 
     def __init__(self, path: str | Path, *, segment_bytes: int = SEGMENT_BYTES, disk: Disk | None = None) -> None:
         if isinstance(segment_bytes, bool) or not isinstance(segment_bytes, int):
@@ -193,21 +197,26 @@ class Journal:
             As for `attach`.
         **options
             `ring_capacity`, `capacity` and `publish_wait_s` of `Engine`; also `instruments` and `self_trade`, of which those that
-            the journal has stay as they are. An engine out of a journal has no stores.
+            the journal has stay as they are; and `order_store` and `trade_store`. Memory is filled with all that the journal
+            still tells of, layers below fetch from it what they lack, by themselves.
 
         Raises
         ------
         JournalDamaged
-            Something isn't as it was written.
+            Something isn't as it was written. A store in memory that was given is of no use then.
         """
+        stores = options.pop("order_store", None), options.pop("trade_store", None)
         own = {"instruments", "self_trade"}
         for name in options.keys() - OPTIONS - own:
             raise FieldError("options", name, f"among {', '.join(sorted(OPTIONS | own))}")
         if self._found is None:
-            engine = Engine(**options)
+            engine = Engine(**options, order_store=stores[0], trade_store=stores[1])
         else:
-            engine = recover(self.path, **{name: value for name, value in options.items() if name not in own}).engine
+            known = {name: value for name, value in options.items() if name not in own}
+            engine = recover_with_stores(self.path, *stores, **known)
         self.attach(engine, durability=durability)
+        if isinstance(stores[0], CompositeOrderStore):
+            stores[0].loaded()
         for instrument in options.get("instruments", ()):
             if engine.names.instrument_index(instrument.symbol) is None:
                 engine.add_instrument(instrument)

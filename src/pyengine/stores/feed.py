@@ -4,8 +4,9 @@
            └► event ring ─► feed ─► ring of a composite ─► its layers, each at its own pace
 
 A store that isn't a composite is put behind one of its own, so that a slow or dead backend has a ring, a breaker and a writer
-to itself whatever it is. The engine waits for the feed as for any required consumer; the feed waits for layers only briefly,
-and what they miss then is counted by the composite. Matching doesn't stop for a store.
+to itself whatever it is. The engine waits for the feed as for any required consumer; the feed waits for layers only briefly.
+What they miss then they fetch from the engine's journal; if it has none, the composite counts it. Matching doesn't stop for a
+store. With a journal, events come here once they are on the disk: no store is ever ahead of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyengine._core.consumer import Consumer
 from pyengine._core.engine import EngineCore
@@ -26,6 +27,11 @@ from pyengine.records import TRADE_DTYPE, Kind, Records
 from pyengine.store_errors import StoreClosed
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, process
 from pyengine.stores.interfaces import Flushed, OrderStore, StoreStats, TradeStore
+from pyengine.stores.journal_source import JournalSource
+
+if TYPE_CHECKING:
+    from pyengine.journal import Journal
+    from pyengine.journal.waiters import Waiters
 
 _MOST = 8192
 _MANY = 2048
@@ -43,6 +49,8 @@ class EngineFeed:
     engine : EngineCore
     order_store, trade_store : optional
         Those that the engine doesn't write by itself; composites, or any others.
+    orders : array of ORDER_RECORD_DTYPE, optional
+        Those that are open in the engine already.
 
     Raises
     ------
@@ -51,16 +59,18 @@ class EngineFeed:
 
     Notes
     -----
-    Orders that were in the engine before, out of a snapshot, are unknown here until an event changes them, and then counted as
-    `unmatched_events`.
-
     Thread-safety: any thread. Fork: the child's engine is fed by a thread of its own, from its own events on.
     """
 
-    def __init__(self, engine: EngineCore, order_store: Any = None, trade_store: Any = None) -> None:
+    def __init__(
+        self, engine: EngineCore, order_store: Any = None, trade_store: Any = None, orders: Records | None = None
+    ) -> None:
         self._orders = _fed_orders(engine, order_store)
         self._trades = _fed_trades(engine, trade_store)
         self._tracker = InMemoryOrderStore(names=engine.names)
+        if orders is not None:
+            self._tracker.save_batch(orders)
+        self._journal: Waiters | None = None
         self._counts = {"events": 0, "orders": 0, "trades": 0, "missed": 0}
         self._consumer = Consumer(engine, True, "stores")
         self._fed = self._skip_to = self._consumer.position
@@ -69,8 +79,20 @@ class EngineFeed:
         self.wake = threading.Event()
         for store in filter(None, (self._orders, self._trades)):
             store.follow(_upstream(self))
+        if self._trades is not None:
+            self._trades.begin_behind(engine.next_trade_id - 1)
         process.feed(self)
         self._start()
+
+    def take_journal(self, journal: Journal) -> None:
+        """Give the stores only what is in a journal from now on, and have them fetch from there what they lack."""
+        with self._lock:
+            self._journal = journal.waiters
+            begins_at = self._consumer.position - 1
+            if self._orders is not None:
+                self._orders.follow(_upstream(self), JournalSource(journal, "orders"), begins_at)
+            if self._trades is not None:
+                self._trades.follow(_upstream(self), JournalSource(journal, "trades"), begins_at)
 
     def _start(self) -> None:
         threading.Thread(target=_run, args=(weakref.ref(self),), name="pyengine-feed", daemon=True).start()
@@ -82,7 +104,7 @@ class EngineFeed:
         with self._lock:
             if self._closed:
                 return 0
-            events = self._consumer.read(_MOST)
+            events = self._consumer.read(min(_MOST, self.lag))
             if not len(events):
                 return 0
             # In a forked child, what happened before the fork is the parent's to write.
@@ -93,15 +115,16 @@ class EngineFeed:
                 self._tracker.apply_changes(events[:inherited])
                 orders = self._tracker.apply_changes(new)
                 self._tracker.remove_finished(keep=0)
-                self._give(self._orders, orders, "orders")
+                self._give(self._orders, orders, "orders", int(events["seq"][-1]))
             if self._trades is not None:
-                self._give(self._trades, new[new["kind"] == Kind.TRADE].view(TRADE_DTYPE), "trades")
+                trades = new[new["kind"] == Kind.TRADE].view(TRADE_DTYPE)
+                self._give(self._trades, trades, "trades", int(events["seq"][-1]))
             self._fed = self._consumer.position
             return len(events)
 
-    def _give(self, store: CompositeOrderStore | CompositeTradeStore, rows: Records, what: str) -> None:
+    def _give(self, store: CompositeOrderStore | CompositeTradeStore, rows: Records, what: str, seq: int) -> None:
         try:
-            store.accept_from_engine(rows)
+            store.accept_from_engine(rows, None if self._journal is None else seq)
             self._counts[what] += len(rows)
         except StoreClosed:
             if not self._counts["missed"]:
@@ -112,19 +135,33 @@ class EngineFeed:
         """Return what tells whether everything has come to the stores that has happened up to now."""
         target = self._consumer.position + self._consumer.lag
         self.wake.set()
-        return lambda: self._fed >= target or self._closed
+
+        def is_reached() -> bool:
+            # After a failure of the journal nothing more comes than what it has.
+            journal = self._journal
+            ends_at = target if journal is None or journal.failure is None else min(target, journal.durable + 1)
+            return self._fed >= ends_at or self._closed
+
+        return is_reached
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
     @property
     def lag(self) -> int:
-        """Number of events that have yet to be turned into records."""
-        return self._consumer.lag
+        """Number of events that can be turned into records, and haven't been."""
+        lag, journal = self._consumer.lag, self._journal
+        return lag if journal is None else max(0, min(lag, journal.durable + 1 - self._consumer.position))
 
     @property
     def enough(self) -> int:
         """Lag at which it is time to begin, lest the engine has to wait."""
         return 3 * self._consumer.engine.ring_capacity // 4
+
+    @property
+    def lowest_watermark(self) -> int | None:
+        """The event up to which all layers have everything safely; None if none is known to. For `prune(keep=...)`, plus 1."""
+        found = [store.lowest_watermark for store in (self._orders, self._trades) if store is not None]
+        return min((each for each in found if each is not None), default=None)
 
     @property
     def closed(self) -> bool:
@@ -155,7 +192,10 @@ class EngineFeed:
             lost = self._consumer.lag
             if lost:
                 self._counts["missed"] += lost
-                _log.error("the last %d events of an engine have not come to its stores: it was closed", lost)
+                why = (
+                    "it was closed" if self._journal is None or self._journal.failure is None else "its journal doesn't have them"
+                )
+                _log.error("the last %d events of an engine have not come to its stores: %s", lost, why)
             self._closed = True
             self._consumer.close()
             self.wake.set()

@@ -54,7 +54,7 @@ class _AsyncComposite:
         safe: list[Layer] = []
         for layer in waited:
             await wait_async(partial(is_over, (layer,), done[2]), layer, deadline - time.monotonic())
-            if layer.cursor.done >= done[2] and await asyncio.to_thread(store_flushed, layer, deadline - time.monotonic()):
+            if layer.has_reached(done[2]) and await asyncio.to_thread(store_flushed, layer, deadline - time.monotonic()):
                 safe.append(layer)
         return composite._intake.told(done, waited, safe)
 

@@ -27,6 +27,7 @@ from pyengine.store_errors import StoreClosed
 from pyengine.stores.composite import process
 from pyengine.stores.composite.intake import Accepted, Intake, Wait, store_flushed
 from pyengine.stores.composite.layer import Layer, LayerOptions, is_memory
+from pyengine.stores.composite.place import Source
 from pyengine.stores.composite.receipt import Receipt
 from pyengine.stores.composite.ring import RecordRing
 from pyengine.stores.composite.writer import LayerWriter
@@ -165,9 +166,16 @@ class Composite:
         """Write an order or a trade to the memory layer, if there is one; return whether it was stored."""
         return True if self._memory is None else self._memory.save(thing)
 
-    def accept_from_engine(self, rows: Records) -> None:
-        """Take records of the engine that this store is attached to; it has written a `memory_layer` by itself."""
-        self._intake.accept_from_engine(rows, None if self.memory_layer is not None else self._to_memory)
+    def accept_from_engine(self, rows: Records, seq: int | None = None) -> None:
+        """Take records of the engine that this store is attached to; it has written a `memory_layer` by itself.
+
+        Parameters
+        ----------
+        rows : array
+        seq : int, optional
+            The last event whose records have come with these, if the engine has a journal that has it on the disk.
+        """
+        self._intake.accept_from_engine(rows, seq, None if self.memory_layer is not None else self._to_memory)
 
     def _receipt(self, accepted: Accepted, wait: Wait | None, timeout_s: float | None) -> Receipt:
         waited = self._waited if wait is None else self._intake.layers_named(wait)
@@ -189,9 +197,35 @@ class Composite:
         with self._counts_lock:
             self._counts[name] += by
 
-    def follow(self, upstream: Callable[[], Callable[[], bool]] | None) -> None:
-        """Have reads and `flush` wait for an engine: `upstream` returns what tells whether its events up to then are here."""
-        self._upstream = upstream
+    def follow(self, upstream: Callable[[], Callable[[], bool]] | None, source: Source | None = None, begins_at: int = 0) -> None:
+        """Follow an engine.
+
+        Parameters
+        ----------
+        upstream : callable, optional
+            Returns what tells whether the engine's events up to then are here; reads and `flush` wait for that.
+        source : Source, optional
+            The engine's journal. Layers fetch from there what they lack.
+        begins_at : int
+            The last event of the engine that won't come.
+        """
+        with self._ring.lock:
+            self._upstream = upstream
+            if source is not None:
+                self._get_ready()
+                self._ring.sequence.note(self._ring.head, begins_at, 0)
+            for layer in self.layers:
+                layer.follow(source, begins_at)
+                self._ring.nudge(layer.cursor)
+
+    @property
+    def lowest_watermark(self) -> int | None:
+        """The event up to which all layers have everything safely, of those that fit the journal; None if none follows one.
+
+        A layer that hasn't told yet how far it is counts as having nothing.
+        """
+        found = [layer.safe_seq for layer in self.layers if layer.place is not None and layer.stopped is None]
+        return min(found, default=None)
 
     def _wait_for_engine(self, timeout_s: float) -> bool:
         """Wait until what an engine did before is in the ring, and return whether it is."""
@@ -226,13 +260,15 @@ class Composite:
         wanted = self._intake.layers_named("all" if layers is None else layers)
         fed = self._wait_for_engine(timeout_s)
         last = self._ring.head
-        self._ring.wait_until(lambda: all(layer.cursor.done >= last for layer in wanted), deadline - time.monotonic())
+        self._ring.wait_until(
+            lambda: all(layer.has_reached(last) or layer.stopped is not None for layer in wanted), deadline - time.monotonic()
+        )
         done: list[str] = []
         late: list[str] = []
         if self._memory is not None and (layers is None or self._memory_name in layers):
             done.append(self._memory_name)
         for layer in wanted:
-            safe = fed and layer.cursor.done >= last and layer.is_whole and store_flushed(layer, deadline - time.monotonic())
+            safe = fed and layer.has_reached(last) and layer.is_whole and store_flushed(layer, deadline - time.monotonic())
             (done if safe else late).append(layer.name)
         return Flushed(tuple(done), tuple(late))
 
@@ -259,7 +295,7 @@ class Composite:
             if self._closed:
                 return
             self._closed = True
-            self._ring.close()
+            self._ring.close(patience_s=max(0.0, deadline - time.monotonic()))
         for writer in self._writers:
             writer.join(max(0.0, deadline - time.monotonic()))
         for layer in self.layers:

@@ -33,6 +33,10 @@ class Cursor:
         Keys of what was missed and not been made good; None if nobody wants to know, or they were too many.
     healed : int
         Of `missed_count`, how many have been made good.
+    follows : bool
+        Whether the layer can go on from a journal, so that it misses nothing that is in there.
+    lapsed : bool
+        Whether it has to, as records were overwritten that it hadn't taken.
     """
 
     taken: int
@@ -44,6 +48,8 @@ class Cursor:
     missed_count: int = 0
     lost: list[NDArray[np.uint64]] | None = None
     healed: int = 0
+    follows: bool = False
+    lapsed: bool = False
 
     def miss(self, first: int, last: int) -> None:
         """Note positions that the layer will never get; of more than 1,000 ranges, the oldest grow together."""

@@ -82,6 +82,7 @@ class Intake:
                 if self._layers:
                     begin, last = ring.append(part, op)
                     first = first or begin
+                    self._note_foreign(begin, last)
             if self._tripped:
                 self._say_tripped()
         return stored, first, last
@@ -96,6 +97,7 @@ class Intake:
             self._find_room(0, 1, self._full_wait_s if patience_s is None else patience_s)
             stored = int(bool(to_memory(thing)))
             first, last = ring.append_bytes(record, 1, op) if self._layers else (0, 0)
+            self._note_foreign(first, last)
         if self._tripped:
             self._say_tripped()
         return stored, first, last
@@ -106,10 +108,17 @@ class Intake:
             self._get_ready()
             raise self._full(taken, count)
 
-    def accept_from_engine(self, rows: Records, to_memory: Callable[[Records], int] | None) -> None:
+    def _note_foreign(self, first: int, last: int) -> None:
+        """Remember what no journal has. With the ring's lock."""
+        if self._ring.sequence.active and self._layers:
+            self._ring.sequence.note_foreign(first, last)
+
+    def accept_from_engine(self, rows: Records, seq: int | None, to_memory: Callable[[Records], int] | None) -> None:
         """Put records into the ring that come from an engine, which may have written memory itself.
 
-        Matching doesn't stop for a layer: one that hasn't made room in time loses the oldest, which is counted and logged.
+        With them comes everything up to event `seq`, if the engine has a journal; there may be no records in that. Matching
+        doesn't stop for a layer: one that hasn't made room in time loses the oldest, which is counted and logged, or fetches
+        them from the journal.
         """
         ring = self._ring
         patience_s = min(self._full_wait_s, _ENGINE_WAIT_S)
@@ -129,6 +138,9 @@ class Intake:
                     ring.append(part, SAVE)
             if self._tripped:
                 self._say_tripped()
+        if seq is not None and self._layers:
+            with ring.lock:
+                ring.sequence.note(ring.head, seq, ring.head - ring.capacity)
 
     def _trip_stalled(self) -> None:
         self._tripped.extend(layer for layer in self._layers if layer.cursor.holds and layer.trip_if_stalled())
@@ -166,7 +178,7 @@ class Intake:
         last = accepted[2]
         if not is_over(waited, last):
             self._ring.wait_until(lambda: is_over(waited, last), timeout_s)
-        safe = [layer for layer in waited if layer.cursor.done >= last and store_flushed(layer, deadline - time.monotonic())]
+        safe = [layer for layer in waited if layer.has_reached(last) and store_flushed(layer, deadline - time.monotonic())]
         return self.told(accepted, waited, safe)
 
     def told(self, accepted: Accepted, waited: tuple[Layer, ...], safe: list[Layer]) -> Receipt:
@@ -178,7 +190,7 @@ class Intake:
             error = _loss(layer, first, last)
             if error is not None:
                 refused[layer.name] = error
-            elif layer in safe or (layer not in waited and layer.cursor.done >= last):
+            elif layer in safe or (layer not in waited and layer.has_reached(last)):
                 durable.append(layer.name)
             else:
                 pending.append(layer.name)
@@ -187,7 +199,7 @@ class Intake:
 
 def is_over(layers: tuple[Layer, ...], position: int) -> bool:
     """Whether no layer is left to wait for: each has dealt with everything up to a position, or is out of reach."""
-    return all(layer.cursor.done >= position or not layer.breaker.closed for layer in layers)
+    return all(layer.has_reached(position) or not layer.breaker.closed or layer.stopped is not None for layer in layers)
 
 
 def store_flushed(layer: Layer, timeout_s: float) -> bool:
@@ -204,6 +216,8 @@ def store_flushed(layer: Layer, timeout_s: float) -> bool:
 
 def _loss(layer: Layer, first: int, last: int) -> Exception | None:
     """Return why a layer will never have all records from `first` to `last`, or None."""
+    if layer.stopped is not None:
+        return layer.stopped
     with layer.lock:
         for position, error in layer.refused.items():
             if first <= position <= last:

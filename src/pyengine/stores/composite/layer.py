@@ -19,9 +19,10 @@ from pyengine.store_errors import StoreRefused
 from pyengine.stores.composite import process
 from pyengine.stores.composite.breaker import Breaker
 from pyengine.stores.composite.numbers import NumberMap
+from pyengine.stores.composite.place import Place, Source
 from pyengine.stores.composite.readers import Readers
 from pyengine.stores.composite.ring import RecordRing
-from pyengine.stores.interfaces import StoreStats
+from pyengine.stores.interfaces import Mark, StoreStats
 
 READ_DEADLINES_S = {"redis": 0.05}
 """How long a read may take by the name of the store; all others have `DEADLINE_S`."""
@@ -122,6 +123,8 @@ class Layer:
         self.was_empty: bool | None = None
         """Whether the store held nothing before this composite wrote to it; None while that isn't known."""
         self.greeted = False
+        self.place: Place | None = None
+        """Where it is in the journal that it follows, if it follows one."""
         self.calling_since: float | None = None
         self.backfills: deque[tuple[int, list[Any]]] = deque()
         self.refused: dict[int, Exception] = {}
@@ -174,7 +177,46 @@ class Layer:
     @property
     def is_whole(self) -> bool:
         """Whether the layer has got everything that it was to get so far, or has forgotten what it had of it."""
-        return not self._lacks_refused and self.missed_count == self.cursor.healed
+        return not self.is_behind and not self._lacks_refused and self.missed_count == self.cursor.healed
+
+    # --- the journal --------------------------------------------------------------------------------------------------
+
+    def follow(self, source: Source | None, begins_at: int) -> None:
+        """Have the layer catch up from a journal whenever the ring doesn't have what it needs. With the ring's lock."""
+        self.place = None if source is None else Place(self.store, source, begins_at)
+        self.cursor.follows = source is not None
+        self.cursor.lapsed = False
+        if source is not None:
+            # It writes again what it has missed, so that it needn't forget it.
+            self.cursor.lost = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the layer lacks something that it has to fetch from the journal."""
+        return self.place is not None and (
+            not self.place.aligned or self.cursor.lapsed or self.ring.head - self.ring.capacity > self.cursor.taken
+        )
+
+    @property
+    def stopped(self) -> Exception | None:
+        """Why nothing is written to the store; None if all is well."""
+        return None if self.place is None else self.place.stopped
+
+    @property
+    def safe_seq(self) -> int:
+        """The event up to which nothing can be lost any more; 0 until that is known."""
+        return self.place.safe_seq(self.store) if self.place is not None and self.place.known else 0
+
+    def has_reached(self, position: int) -> bool:
+        """Whether the layer has dealt with everything up to a position, and with all that was before in the journal."""
+        return self.cursor.done >= position and not self.is_behind
+
+    def mark_to(self, to_seq: int | None) -> Mark | None:
+        """Make what moves the store's watermark; None if it has none, or it is there."""
+        place = self.place
+        if place is None or not place.marked or to_seq is None or (place.watermark is not None and to_seq <= place.watermark):
+            return None
+        return Mark(place.source.journal, place.watermark, to_seq)
 
     # --- what the writer does -----------------------------------------------------------------------------------------
 
@@ -256,8 +298,11 @@ class Layer:
         if self.breaker.succeeded():
             away_s = time.monotonic() - self.breaker.opened_at
             self.ring.hold(self.cursor)
-            missed = self.missed_count
-            self.log.warning("%s answers again after %.1f s, has missed %d records so far", self.name, away_s, missed)
+            if self.place is not None:
+                self.log.warning("%s answers again after %.1f s", self.name, away_s)
+            else:
+                missed = self.missed_count
+                self.log.warning("%s answers again after %.1f s, has missed %d records so far", self.name, away_s, missed)
 
     def failed(self, error: BaseException) -> None:
         """Note that the store didn't answer."""
@@ -287,7 +332,8 @@ class Layer:
     @property
     def missed_count(self) -> int:
         """How many records the layer will never get."""
-        return self.cursor.missed_count + max(0, self.ring.head - self.ring.capacity - self.cursor.taken)
+        gone = 0 if self.cursor.follows else max(0, self.ring.head - self.ring.capacity - self.cursor.taken)
+        return self.cursor.missed_count + gone
 
     def stats(self) -> StoreStats:
         """Return counters, gauges, the state of the breaker, and what the store itself has counted."""
@@ -300,6 +346,13 @@ class Layer:
             "lag_records": float(lag),
             "lag_s": self.ring.lag_s(self.cursor),
         }
+        place = self.place
+        if place is not None:
+            gauges |= place.gauges()
+            if self.is_behind:
+                # How many records the events in the journal come to isn't known.
+                gauges["lag_records"] = max(gauges["lag_records"], gauges["lag_events"])
+                gauges["lag_s"] = max(gauges["lag_s"], time.monotonic() - place.behind_since)
         try:
             own: tuple[StoreStats, ...] = (self.store.stats(),)
         except Exception as error:  # noqa: BLE001  a closed or broken store has no say in the composite's statistics
@@ -314,4 +367,5 @@ class Layer:
         self.readers.start_anew()
         self.backfills.clear()
         self.calling_since = None
+        self.place = None
         self.cursor.holds = True

@@ -208,6 +208,10 @@ class CompositeOrderStore(Composite):
             self._loaded = self._ring.last_remove <= position
         return loaded
 
+    def loaded(self) -> None:
+        """Note that an engine's recovery has brought memory all that the layers below can have."""
+        self._loaded = self._loaded or all(layer.place is not None and layer.place.marked for layer in self.layers)
+
     def _accept_one(self, order: Order, patience_s: float | None = None) -> Accepted:
         record = order_bytes(order, self._names, lent=self._lent, named=self._strict)
         return self._intake.accept_one(record, SAVE, self._one_to_memory, order, patience_s)
@@ -319,7 +323,10 @@ class CompositeOrderStore(Composite):
                 continue
             found: Order | None = reply.value
             layer.count("hits" if found is not None else "misses")
-            if not layer.is_whole:
+            if layer.is_behind and found is None:
+                why = layer.stopped or StoreUnavailable(f"{layer.name} has yet to catch up with the journal")
+                failed.append((layer, why))
+            elif not layer.is_whole:
                 # It has missed something, perhaps a newer version, or the whole order.
                 doubtful += [found] if found is not None else []
             elif found is not None:

@@ -96,7 +96,8 @@ def _in_child() -> None:
 
 def _at_exit() -> None:
     deadline = time.monotonic() + EXIT_S
-    for feeding in list(_feeds):
+    # Journals first: feeds bring stores only what those have.
+    for feeding in sorted(_feeds, key=lambda each: not getattr(each, "is_fed_from", False)):
         feeding.finish(max(0.0, deadline - time.monotonic()))
     writers = list(_writers)
     for writer in writers:

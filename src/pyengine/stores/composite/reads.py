@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pyengine.errors import FieldError, FieldTypeError
@@ -67,6 +67,9 @@ def ask(asked: Ask) -> Reply:
     """Ask a layer, and wait for the answer until its deadline."""
     layer = asked.layer
     deadline = time.monotonic() + layer.read_deadline_s
+    if layer.is_behind:
+        # What it lacks is more than what is in the ring; who asked sees to it that its answer isn't taken for the whole.
+        asked = replace(asked, after=0)
     if _may_ask(layer) and asked.after > layer.cursor.done:
         layer.ring.wait_until(lambda: _is_over(asked), layer.read_deadline_s)
     refused = _refused(asked)
@@ -90,6 +93,8 @@ async def ask_async(asked: Ask) -> Reply:
     """Ask a layer without keeping the event loop from others: through the store's own `aio`, or in a thread."""
     layer = asked.layer
     deadline = time.monotonic() + layer.read_deadline_s
+    if layer.is_behind:
+        asked = replace(asked, after=0)
     if _may_ask(layer) and asked.after > layer.cursor.done:
         await wait_async(lambda: _is_over(asked), layer, layer.read_deadline_s)
     refused = _refused(asked)

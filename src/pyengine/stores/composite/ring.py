@@ -5,14 +5,14 @@
     slot       (position - 1) & mask; the capacity is a power of two
 
 A cursor that *holds* keeps what it hasn't taken: pushers wait for it. One that doesn't hold, because its layer is out of
-reach, keeps nobody waiting; what is overwritten before it comes back is noted in its `missed`, as ranges of positions.
+reach, keeps nobody waiting; what is overwritten before it comes back is noted in its `missed`, as ranges of positions. One that
+can go on from a journal has lapsed then, and misses only what isn't the journal's.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 from pyengine.errors import FieldError
 from pyengine.records import Records
 from pyengine.stores.composite.cursor import Batch, Cursor
+from pyengine.stores.composite.sequence import Sequence
+from pyengine.stores.composite.times import Times
 
 SAVE = 0
 REMOVE = 1
 
 LARGEST_CAPACITY = 1 << 28
 _LOOK_AGAIN_S = 0.02
-_MARKS = 4096
-_FIRST_SPACING_S = 0.005
+CLOSING_S = 5.0
+"""How long a layer that is behind goes on catching up after the ring was closed, unless told otherwise."""
 
 
 class RecordRing:
@@ -69,8 +71,10 @@ class RecordRing:
         self._op_patterns = (memoryview(bytes(capacity)), memoryview(bytes([REMOVE]) * capacity))
         self._spills = False  # somebody wants to know what is overwritten
         self._limit = capacity  # positions up to here are free without a look at the cursors
-        self._marks: list[tuple[int, float]] = []  # position of a push and when it was, every now and then
-        self._spacing_s = _FIRST_SPACING_S
+        self._times = Times()
+        self.sequence = Sequence()
+        self.gives_up_at = float("inf")
+        """When who is behind stops catching up."""
         self._make_locks()
 
     def _make_locks(self) -> None:
@@ -147,9 +151,9 @@ class RecordRing:
         self.head += count
         if op == REMOVE:
             self.last_remove = self.head
-        now = time.monotonic()
-        if not self._marks or now - self._marks[-1][1] >= self._spacing_s:
-            self._mark(first, now)
+        full = self._times.note(first)
+        if full is not None:
+            self._times.forget(min((cursor.done for cursor in self.cursors), default=self.head), full[1])
         if self._idle:
             self._arrived.notify_all()
         return first, self.head
@@ -163,25 +167,17 @@ class RecordRing:
                 slots = np.arange(start, start + lost) & self._mask
                 cursor.lose(self._words[slots, 0])
 
-    def _mark(self, position: int, now: float) -> None:
-        self._marks.append((position, now))
-        if len(self._marks) >= _MARKS:
-            oldest = min((cursor.done for cursor in self.cursors), default=self.head)
-            del self._marks[: max(0, bisect_right(self._marks, (oldest, now)) - 1)]
-            if len(self._marks) > _MARKS // 2:
-                self._marks = self._marks[::2]
-                self._spacing_s *= 2
-
     @property
     def closing(self) -> bool:
         """Whether the ring was closed: nothing more comes, and readers end when they have what there is."""
         return self._ends_at <= time.monotonic()
 
-    def close(self, delay_s: float = 0.0) -> None:
-        """Close at once or in a moment, and wake everybody up."""
+    def close(self, delay_s: float = 0.0, patience_s: float = CLOSING_S) -> None:
+        """Close at once or in a moment, and wake everybody up; who is behind catches up for as long as the patience lasts."""
         with self.lock:
             self.ending = True
             self._ends_at = min(self._ends_at, time.monotonic() + delay_s)
+            self.gives_up_at = min(self.gives_up_at, time.monotonic() + delay_s + patience_s)
             self._arrived.notify_all()
             self._progress.notify_all()
 
@@ -226,14 +222,15 @@ class RecordRing:
         with self.lock:
             self._skip_overwritten(cursor)
             first = cursor.taken + 1
-            count = min(most, self.head - cursor.taken)
-        if count <= 0:
+            end = self.sequence.end_of_batch(cursor.taken, most) if cursor.follows else None
+            count = min(most, self.head - cursor.taken) if end is None else end - cursor.taken
+        if count <= 0 or cursor.lapsed:
             return None
         rows, ops = self._copy(first, count)
         with self.lock:
             # Of a cursor that doesn't hold, the copy may be torn where it was overtaken.
             gone = self._skip_overwritten(cursor)
-            if gone >= count:
+            if gone >= count or cursor.lapsed:
                 return None
             cursor.taken = first + count - 1
             self._hold_if_caught_up(cursor)
@@ -254,11 +251,32 @@ class RecordRing:
         gone = self.head - self.capacity - cursor.taken
         if gone <= 0:
             return 0
-        cursor.miss(cursor.taken + 1, cursor.taken + gone)
+        self._miss(cursor, cursor.taken + 1, cursor.taken + gone)
+        cursor.lapsed = cursor.follows
         cursor.taken += gone
         cursor.done = cursor.taken
         self._tell()
         return gone
+
+    def _miss(self, cursor: Cursor, first: int, last: int) -> None:
+        for a, b in self.sequence.foreign(first, last) if cursor.follows else [(first, last)]:
+            cursor.miss(a, b)
+
+    def join(self, cursor: Cursor, seq: int, *, near: bool) -> bool:
+        """Go on where everything behind an event is, if that is still there (`near`: in the newer half of the ring)."""
+        with self.lock:
+            position = self.sequence.join(seq, self.head - self.capacity // (2 if near else 1))
+            if position is None:
+                return False
+            # What was passed over is in the journal, but for what was never in there.
+            self._miss(cursor, cursor.done + 1, position)
+            cursor.taken = cursor.done = position
+            cursor.lapsed = False
+            cursor.returning = not cursor.holds
+            self._limit = 0
+            self._hold_if_caught_up(cursor)
+            self._tell()
+            return True
 
     def finish(self, cursor: Cursor, position: int) -> None:
         """Say that a layer has dealt with everything up to a position."""
@@ -272,7 +290,7 @@ class RecordRing:
             self._skip_overwritten(cursor)
             lost = self.head - cursor.done
             if lost:
-                cursor.miss(cursor.done + 1, self.head)
+                self._miss(cursor, cursor.done + 1, self.head)
                 cursor.taken = cursor.done = self.head
                 self._tell()
             return lost
@@ -379,14 +397,13 @@ class RecordRing:
         with self.lock:
             if cursor.done >= self.head:
                 return 0.0
-            i = bisect_right(self._marks, (cursor.done + 1, float("inf"))) - 1
-            return time.monotonic() - self._marks[max(i, 0)][1]
+            return self._times.age_s(cursor.done + 1)
 
     def missed(self, cursor: Cursor) -> tuple[tuple[int, int], ...]:
         """Ranges of positions that a cursor will never get, those that it is missing just now included."""
         with self.lock:
             gone = self.head - self.capacity
-            if gone <= cursor.taken:
+            if gone <= cursor.taken or cursor.follows:
                 return tuple(cursor.missed)
             seen = Cursor(0, 0, missed=cursor.missed[-1:])
             seen.miss(cursor.taken + 1, gone)
@@ -395,6 +412,7 @@ class RecordRing:
     def start_empty(self) -> None:
         """Go on in a forked child: whatever was on its way is the parent's, and its threads and locks stayed there."""
         self._make_locks()
+        self.sequence = Sequence()
         for cursor in self.cursors:
             cursor.taken = cursor.done = self.head
-            cursor.nudged = False
+            cursor.nudged = cursor.follows = cursor.lapsed = False

@@ -113,15 +113,19 @@ class CompositeTradeStore(Composite):
             self._newest = max(self._newest, thing.trade_id)
         return super()._one_to_memory(thing)
 
-    def accept_from_engine(self, rows: Records) -> None:
+    def accept_from_engine(self, rows: Records, seq: int | None = None) -> None:
         """Take trades of the engine that this store is attached to; it has written a `memory_layer` by itself."""
         if self.memory_layer is None and len(rows):
             self._newest = max(self._newest, int(rows["trade_id"][-1]))
-        super().accept_from_engine(rows)
+        super().accept_from_engine(rows, seq)
 
     def _newest_known(self) -> int:
         """Return the highest id of a trade that this composite was given."""
-        return self._newest if self.memory_layer is None else self._memory.newest_trade_id or 0
+        return self._newest if self.memory_layer is None else max(self._newest, self._memory.newest_trade_id or 0)
+
+    def begin_behind(self, trade_id: int) -> None:
+        """Know of a trade that the engine had before it came here, so that no layer without it counts as complete."""
+        self._newest = max(self._newest, trade_id)
 
     # --- reading ------------------------------------------------------------------------------------------------------
 

@@ -5,19 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyengine.records import Records
+from pyengine.store_errors import LayerStopped, WatermarkMoved
+from pyengine.stores.composite.catchup import CatchUp, OutOfTimeError
 from pyengine.stores.composite.cursor import Batch
 from pyengine.stores.composite.layer import REFUSALS, Layer
 from pyengine.stores.composite.ring import REMOVE
+from pyengine.stores.interfaces import Mark
 
 _FIRST_RETRY_S = 0.01
 _LONGEST_RETRY_S = 1.0
 _IDLE_S = 60.0
+_MARK_S = 1.0
+"""How long an idle layer's watermark stays behind events that aren't its."""
 _LINGERS = 10
 
 
@@ -31,7 +37,9 @@ class LayerWriter(threading.Thread):
         super().__init__(name=f"pyengine-{layer.name}-writer", daemon=True)
         self._layer = layer
         self._ring = layer.ring
+        self._catch_up = CatchUp(layer, self._attempt, self._save)
         self._missed_said = False
+        self._marked_at = time.monotonic()
         self._swept_at = time.monotonic()
 
     def stop(self) -> None:
@@ -43,34 +51,64 @@ class LayerWriter(threading.Thread):
         layer, ring, cursor = self._layer, self._ring, self._layer.cursor
         try:
             while self._wait():
-                if not layer.greeted:
-                    self._attempt(lambda _: layer.greet(), ())
-                    layer.connected()
-                batch = ring.take(cursor, layer.batch)
-                self._say_missed()
-                self._heal()
-                if batch is not None:
-                    self._deliver(batch)
-                    ring.finish(cursor, batch.last)
-                self._backfill()
-                self._sweep()
-        except _OutOfTimeError:
+                self.turn()
+            with suppress(WatermarkMoved, LayerStopped):
+                self._move_watermark()
+        except OutOfTimeError:
             pass
         finally:
             ring.let_go(cursor)
+            behind = layer.is_behind
             lost = ring.give_up(cursor)
-        if lost:
+        if layer.place is not None and (lost or behind):
+            layer.log.warning(
+                "%s was closed at event %d of %d: the rest comes from the journal when the engine is resumed",
+                *(layer.name, layer.place.seq, layer.place.source.durable_seq),
+            )
+        elif lost:
             layer.log.error("%s was closed without the last %d records", layer.name, lost)
+
+    def turn(self) -> None:
+        """Do what there is to do, some of it."""
+        layer, ring, cursor = self._layer, self._ring, self._layer.cursor
+        try:
+            if not layer.greeted:
+                self._attempt(lambda _: layer.greet(), ())
+                layer.connected()
+            if layer.place is not None and not self._catch_up.ready(layer.place):
+                return
+            batch = ring.take(cursor, layer.batch)
+            self._say_missed()
+            self._heal()
+            if batch is not None:
+                self._deliver(batch)
+                ring.finish(cursor, batch.last)
+            elif time.monotonic() - self._marked_at >= _MARK_S:
+                self._move_watermark()
+        except WatermarkMoved as error:
+            layer.log.warning("%s isn't where it was left, and catches up from there: %s", layer.name, error)
+            if layer.place is not None:
+                layer.place.lose()
+            return
+        except LayerStopped as error:
+            if layer.place is not None:
+                layer.place.lose()
+                self._catch_up.stop(layer.place, error)
+            return
+        self._backfill()
+        self._sweep()
 
     def _wait(self) -> bool:
         """Wait for something to do; False when there is nothing any more."""
         layer, ring = self._layer, self._ring
         if not layer.greeted:
-            return not ring.closing or ring.head != layer.cursor.done
+            return not ring.closing or ring.head != layer.cursor.done or layer.is_behind
+        if layer.is_behind:
+            return True
         if not layer.breaker.closed:
             self._attempt(lambda _: layer.probe(), ())
         idle = ring.head == layer.cursor.taken
-        if not ring.wait(layer.cursor, _IDLE_S):
+        if not ring.wait(layer.cursor, _IDLE_S if layer.place is None else _MARK_S):
             return not ring.closing
         if idle:
             self._linger()
@@ -88,21 +126,60 @@ class LayerWriter(threading.Thread):
 
     def _deliver(self, batch: Batch) -> None:
         """Write a batch, bit by bit if there are records in it that the store refuses."""
+        layer = self._layer
         removed, rows, positions = settle(batch)
+        with self._ring.lock:
+            covered = None if layer.place is None else self._ring.sequence.covered(batch.last)
         if len(removed):
-            self._write(self._layer.store.remove_batch, removed["order_id"], np.full(len(removed), batch.last))
+            self._write(layer.store.remove_batch, removed["order_id"], np.full(len(removed), batch.last))
         if len(rows):
-            prepared, wrong = self._layer.prepare(rows)
+            prepared, wrong = layer.prepare(rows)
             if wrong:
                 for row, error in wrong.items():
-                    self._layer.refuse(int(positions[row]), error)
+                    layer.refuse(int(positions[row]), error)
                 right = np.setdiff1d(np.arange(len(rows)), np.fromiter(wrong, np.intp))
                 prepared, positions = rows[right], positions[right]
-            self._write(self._layer.store.save_batch, prepared, positions)
+            self._save(prepared, positions, layer.mark_to(covered))
+        elif covered is not None and layer.mark_to(covered) is not None:
+            self._save(rows, positions[:0], layer.mark_to(covered))
+        if layer.place is not None and covered is not None and covered > layer.place.seq:
+            layer.place.move(covered, rows)
+
+    def _move_watermark(self) -> None:
+        """Have an idle store know that what happened since is none of its business."""
+        layer, place = self._layer, self._layer.place
+        self._marked_at = time.monotonic()
+        if place is None or layer.is_behind:
+            return
+        with self._ring.lock:
+            covered = self._ring.sequence.covered(self._ring.head) if self._ring.head == layer.cursor.done else None
+        if covered is not None and covered > place.seq:
+            nothing = np.empty(0, self._ring.dtype)
+            self._save(nothing, np.empty(0, np.int64), layer.mark_to(covered))
+            place.move(covered, nothing)
+
+    def _save(self, things: Records | list[Any], positions: NDArray[Any], mark: Mark | None) -> None:
+        """Write records and move the watermark, in one piece if they fit into a batch."""
+        layer = self._layer
+        store = layer.store
+        if mark is None:
+            self._write(store.save_batch, things, positions)
+            return
+        if len(things) <= layer.batch:
+            if self._attempt(lambda part: store.save_marked(part, mark), things) is None:
+                layer.count("written", len(things))
+                return
+        elif self._attempt(lambda _: _check(store.watermark(mark.journal), mark), ()) is not None:
+            raise LayerStopped(f"{layer.name} doesn't tell how far it is")
+        self._write(store.save_batch, things, positions)
+        refusal = self._attempt(lambda part: store.save_marked(part, mark), things[:0])
+        if refusal is not None:
+            raise LayerStopped(f"{layer.name} must take its watermark, refuses it: {refusal}") from refusal
 
     def _write(self, write: Callable[[Any], object], things: Sequence[Any] | NDArray[Any], positions: NDArray[Any]) -> None:
         """Write all of it, halving what is refused until single records are left, which are noted."""
-        parts = [(things, positions)]
+        most = self._layer.batch
+        parts = [(things[at : at + most], positions[at : at + most]) for at in range(0, len(things), most)][::-1]
         while parts:
             part, places = parts.pop()
             if not len(part):
@@ -130,7 +207,7 @@ class LayerWriter(threading.Thread):
 
         Raises
         ------
-        _OutOfTimeError
+        OutOfTimeError
             The ring was closed, and the last attempt has failed.
         """
         layer, ring = self._layer, self._ring
@@ -139,7 +216,7 @@ class LayerWriter(threading.Thread):
             last = ring.closing
             while not layer.breaker.allow(now=last):
                 if last:
-                    raise _OutOfTimeError
+                    raise OutOfTimeError
                 ring.pause(max(layer.breaker.probe_in_s, _FIRST_RETRY_S))
                 self._say_missed()
                 last = ring.closing
@@ -149,10 +226,13 @@ class LayerWriter(threading.Thread):
             except REFUSALS as error:
                 layer.succeeded()
                 return error
+            except WatermarkMoved:
+                layer.succeeded()
+                raise
             except Exception as error:
                 layer.failed(error)
                 if last:
-                    raise _OutOfTimeError from error
+                    raise OutOfTimeError from error
             else:
                 layer.succeeded()
                 return None
@@ -215,8 +295,9 @@ class LayerWriter(threading.Thread):
             layer.log.error("%s misses records from %d on: more than the ring holds are waiting", layer.name, missed[-1][0])
 
 
-class _OutOfTimeError(Exception):
-    """The ring was closed, and the layer couldn't be reached in the end."""
+def _check(watermark: int | None, mark: Mark) -> None:
+    if watermark != mark.after:
+        raise WatermarkMoved(watermark)
 
 
 def settle(batch: Batch) -> tuple[Records, Records, NDArray[np.int64]]:
