@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from journal_setup import journaled, rows
 
-from pyengine.journal import Journal, prune, recover, write_snapshot
+from pyengine import Engine
+from pyengine.journal import Journal, JournalFailed, prune, recover, write_snapshot
 from pyengine.journal.disk import Disk
 
 
@@ -86,3 +88,65 @@ def test_blocks_that_were_on_their_way_are_a_torn_tail(tmp_path: Path, seed: int
         with Journal(left).resume() as again:
             again.run(rows(5))
         engine.close()
+
+
+def run_on(engine: Engine) -> None:
+    for turn in range(50):
+        engine.run(rows(10, seed=turn))
+
+
+def test_the_folder_of_a_new_journal_is_durable_in_its_own(tmp_path: Path) -> None:
+    synced = []
+
+    class Noting(Disk):
+        def sync_folder(self, path: Path) -> None:
+            super().sync_folder(path)
+            synced.append(path)
+
+    engine = journaled(tmp_path / "a" / "b" / "j", disk=Noting())
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
+    engine.close()
+
+
+def test_a_name_that_was_not_synced_is_before_anything_else_is_told(tmp_path: Path) -> None:
+    disk = ForgetfulDisk()
+    engine = journaled(tmp_path / "j", segment_bytes=4096, disk=disk)
+    sync_folder = disk.sync_folder
+
+    def fails_after_the_rename(path: Path) -> None:
+        if len(list(path.glob("*.journal"))) > 1:
+            raise OSError(errno.EIO, "Input/output error")
+        sync_folder(path)
+
+    disk.sync_folder = fails_after_the_rename  # type: ignore[method-assign]
+    with pytest.raises(JournalFailed):
+        run_on(engine)
+    with pytest.raises(JournalFailed):
+        engine.close()
+    disk.sync_folder = sync_folder  # type: ignore[method-assign]
+    engine = Journal(tmp_path / "j", segment_bytes=4096, disk=disk).resume()
+    engine.run(rows(10, seed=99))
+    left = disk.after_the_cut(tmp_path / "left", tmp_path / "j")
+    assert recover(left).engine.snapshot() == engine.snapshot()
+    engine.close()
+
+
+def test_definitions_between_a_snapshot_and_the_next_segment_are_read_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    engine = journaled(path, segment_bytes=4096)
+    engine.run(rows(15))
+    write_snapshot(path)
+    while len(list(path.glob("*.journal"))) == 1:
+        # Users only: the next segment begins with the event behind the snapshot.
+        engine.user(f"user {len(engine.names.users)}")
+        engine.acknowledged().result()
+    assert recover(path).engine.snapshot() == engine.snapshot()
+    assert recover(path).snapshot_seq
+    prune(path, keep_snapshots=1)
+    assert recover(path).engine.snapshot() == engine.snapshot()
+    engine.run(rows(30, seed=8))
+    expected = engine.snapshot()
+    engine.close()
+    write_snapshot(path)
+    prune(path, keep_snapshots=1)
+    assert recover(path).engine.snapshot() == expected

@@ -118,6 +118,8 @@ class Journal:
         self._closed = False
         self._lock = threading.RLock()
         self.bell = Bell()
+        # Whose names in their own folders a power cut could take away; the next one's too if an earlier attempt made it.
+        self._folders = [self.path.parent, *(each.parent for each in self.path.parents if not each.exists())]
         self.path.mkdir(parents=True, exist_ok=True)
         self._hold = Hold(self.path)
         try:
@@ -307,6 +309,8 @@ class Journal:
         writer = SegmentWriter(self.path, self._disk, self._segment_bytes, self._position, configuration)
         try:
             if found is None:
+                for made in self._folders:
+                    self._disk.sync_folder(made)
                 writer.begin((definitions.instruments, definitions.users, definitions.digest))
             else:
                 writer.reopen(found.segment)

@@ -91,6 +91,8 @@ class SegmentWriter:
         self._size = max(self._segment_bytes, segment.end)
         disk.allocate(self._fd, self._size)
         disk.sync(self._fd)
+        # It may have got its name just before the end, so that only the system knew of it.
+        disk.sync_folder(self._folder)
         self.position = segment.position
         if segment.sealed:
             self._adopt(segment)

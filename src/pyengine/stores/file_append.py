@@ -90,6 +90,7 @@ class AppendFile:
         self.size = found.st_size
         self._identity = found.st_dev, found.st_ino
         self._torn = False
+        self._named = False
 
     def append(self, text: bytes | memoryview) -> None:
         """Write all of a text, or nothing."""
@@ -108,8 +109,11 @@ class AppendFile:
         self._torn = False
 
     def sync(self) -> None:
-        """Wait until the disk has all that was written."""
+        """Wait until the disk has all that was written, and the name of the file, whoever made it."""
         _sync_bytes(self._fd)
+        if not self._named:
+            sync_folder(self.path)
+            self._named = True
 
     def moved(self) -> bool:
         """Whether the file isn't the one under its name any more, or somebody else changed its length."""

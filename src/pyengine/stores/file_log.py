@@ -14,7 +14,7 @@ from pyengine._core.json_lines import trade_lines
 from pyengine._core.names import Names
 from pyengine.records import Records
 from pyengine.stores.audit.writer import ChainOptions, ChainWriter
-from pyengine.stores.file_append import AppendFile, cut_unfinished, sync_folder
+from pyengine.stores.file_append import AppendFile, cut_unfinished
 from pyengine.stores.file_history import LogView, closed_files, closed_path, last_line
 from pyengine.stores.file_hold import FileHold
 from pyengine.stores.file_ids import IdRanges
@@ -105,7 +105,7 @@ class TradeLog:
                 file.sync()
             self.last_id, self.near, self._day = self._end()
             self.safe_id = self._written_id = self.near.highest
-            self._number = max((number for number, _ in closed_files(path)), default=0)
+            self._number = self._highest()
             if options.chain is not None:
                 self.chain = ChainWriter(path, options.chain, self.place)
                 # Numbers of files that were taken away aren't given again.
@@ -121,10 +121,7 @@ class TradeLog:
         if cut:
             self.counts["cut_bytes"] += cut
             _log.warning("cut an unfinished line of %d bytes off %s, and kept it in %s.unfinished", cut, self.path, self.path)
-        made = not self.path.exists()
         file = AppendFile(self.path)
-        if made and self._options.syncs:
-            sync_folder(self.path)
         self._file = file
         self._resync = False
         self.readable = file.size
@@ -139,6 +136,10 @@ class TradeLog:
             view.close()
         last_id = max(0 if line is None else line.trade_id, self.meta.late.highest)
         return last_id, near, line.day if line is not None and line.path == self.path else None
+
+    def _highest(self) -> int:
+        """Find the highest number that a closed file has; 0 if there is none."""
+        return max((number for number, _ in closed_files(self.path)), default=0)
 
     def place(self) -> tuple[int, int]:
         """Return the number that the current file will have, and how many of its bytes will never be taken back."""
@@ -189,6 +190,8 @@ class TradeLog:
             with self.lock:
                 self.unsynced.clear()
                 self.readable, self._file = 0, None
+                # It may have got its number although the system said no.
+                self._number = max(self._number, self._highest())
             file.close()
             file = None
         if file is None:
