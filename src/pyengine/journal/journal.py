@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -36,6 +37,7 @@ SEGMENT_BYTES = 64 << 20
 SMALLEST_SEGMENT_BYTES = 4096
 LARGEST_SEGMENT_BYTES = 1 << 30
 ALL = 2**63 - 1
+LONGEST_LED_S = 0.02
 DURABILITIES = ("journal", "memory")
 
 _log = logging.getLogger("pyengine.journal")
@@ -114,6 +116,8 @@ class Journal:
         )
         self._upkeep = Upkeep(self.path, self._options)
         self._keeps: dict[str, Callable[[], int]] = {}
+        self._led = 0
+        self._stepped_s = 0.0
         self._committer: Committer | None = None
         self._closed = False
         self._lock = threading.RLock()
@@ -141,12 +145,14 @@ class Journal:
     @property
     def last_seq(self) -> int:
         """Sequence number of the last event that was written; 0 for none."""
-        return (self._position if self._committer is None else self._committer.writer.position).seq - 1
+        if self._committer is None:
+            return self._position.seq - 1
+        return max(self._committer.writer.position.seq - 1, self._committer.group.durable)
 
     @property
     def durable_seq(self) -> int:
         """Sequence number of the last event that is on the disk for certain; 0 for none."""
-        return self._waiters.durable
+        return self._waiters.durable if self._committer is None else max(self._waiters.durable, self._committer.group.durable)
 
     @property
     def failure(self) -> Exception | None:
@@ -231,7 +237,7 @@ class Journal:
             except BaseException:
                 consumer.close()
                 raise
-            self._committer = Committer(consumer, writer, definitions, space)
+            self._committer = Committer(consumer, writer, definitions, space, callers_commit=type(self._disk) is Disk)
             engine.take_journal(self)
             process.feed(self)
             self._start()
@@ -343,7 +349,16 @@ class Journal:
                 self._fail(error, barriers)
                 raise
             self._waiters.settle(committer.writer.position.seq - 1, barriers)
+            self._led = committer.group.led
+            self._stepped_s = time.monotonic()
             return count
+
+    def is_led(self) -> bool:
+        """Whether callers make the commits just now, so that the journal's thread needn't."""
+        if self._committer is None or time.monotonic() - self._stepped_s > LONGEST_LED_S:
+            return False
+        before, self._led = self._led, self._committer.group.led
+        return self._led != before and not self.is_awaited()
 
     def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
         """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""
@@ -375,11 +390,12 @@ class Journal:
         JournalTimeout
             It took too long.
         """
-        if self._waiters.durable < seq:
+        if self.durable_seq < seq:
             self.sleep(seq, timeout_s, barrier=False)
 
     def _wait(self, seq: int) -> None:
-        if self._waiters.durable < seq:
+        assert self._committer is not None
+        if not self._committer.group.wait(seq):
             self.sleep(seq, None, barrier=False)
 
     def sleep(self, seq: int, timeout_s: float | None, *, barrier: bool) -> None:
@@ -424,7 +440,7 @@ class Journal:
 
     def has(self, seq: int, marks: Marks) -> bool:
         """Whether events up to a number, and so many definitions, are on the disk."""
-        if self._waiters.durable < seq:
+        if self.durable_seq < seq:
             return False
         return self._committer is None or all(map(ge, self._committer.durable_marks, marks))
 
@@ -449,9 +465,11 @@ class Journal:
         try:
             if self._closed:
                 return
+            self._let_callers_commit(may=False)
             while self.step() > 0:
                 pass
             if self._committer is not None and self._waiters.failure is None and self._committer.consumer.lag:
+                self._let_callers_commit(may=True)
                 raise self._committer.space.failure(self._keeps)
             if self._committer is not None and self._waiters.failure is None:
                 try:
@@ -464,6 +482,11 @@ class Journal:
             self._lock.release()
         if failure is not None:
             raise failure
+
+    def _let_callers_commit(self, *, may: bool) -> None:
+        """From the next step on."""
+        if self._committer is not None:
+            self._committer.callers_commit = may and type(self._disk) is Disk
 
     def _shut(self) -> None:
         self._closed = True
@@ -489,13 +512,20 @@ class Journal:
         """Be between two commits while the process forks."""
         self._lock.acquire()
         self._waiters.lock.acquire()
+        if self._committer is not None:
+            self._committer.group.begin_lead()
 
     def after_fork(self, *, in_child: bool) -> None:
         """Go on; in a child never again."""
         self._waiters.lock.release()
+        group = None if self._committer is None else self._committer.group
         if not in_child:
+            if group is not None:
+                group.resume()
             self._lock.release()
             return
+        if group is not None:
+            group.start_anew()
         self._lock = threading.RLock()
         self.bell = Bell()
         self._waiters.lock = threading.Lock()

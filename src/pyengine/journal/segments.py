@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ class SegmentWriter:
     def rest_bytes(self) -> int:
         """Bytes of the current segment that are free."""
         return self._size - self._at
+
+    @property
+    def place(self) -> tuple[int, int, int, int, int, int]:
+        """Descriptor of the file, where the next frame goes and must end, next event, checksum and number of the last commit."""
+        p = self.position
+        return self._fd, self._at, self._size - FRAME_BYTES, p.seq, p.crc, p.commit
+
+    def go_on(self, at: int, seq: int, crc: int, commit: int) -> None:
+        """Go on where somebody else has written commits, each of one frame, into the same segment."""
+        self._at = at
+        self.position = replace(self.position, seq=seq, crc=crc, commit=commit)
 
     def begin(self, definitions: tuple[int, int, bytes]) -> None:
         """Make the first segment."""
