@@ -1,5 +1,7 @@
+from typing import Self
+
 from pyengine._core.consumer import Consumer
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 @disjoint_base
 class GroupCommit:

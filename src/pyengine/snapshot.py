@@ -100,8 +100,9 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
         for number, name in enumerate(header["users"], start=1):
             if engine.user(name) != number:
                 raise SnapshotError(f"user {name!r} must be number {number}")  # noqa: TRY301  one place for all that contradicts
-        window = dict(zip(("requests", "trades"), arrays[5:], strict=False))
-        load(engine, header["counters"], *arrays[:5], **({"window": header["requests"]} | window if window else {}))
+        books, orders, modes, users, entries, *window = arrays
+        counts = header["requests"] if window else None
+        load(engine, header["counters"], books, orders, modes, users, entries, counts, *window)
         state_hash = header["state_hash"]
     except SnapshotError:
         raise
