@@ -90,9 +90,9 @@ class EngineFeed:
             self._journal = journal.waiters
             begins_at = self._consumer.position - 1
             if self._orders is not None:
-                self._orders.follow(_upstream(self), JournalSource(journal, "orders"), begins_at)
+                self._orders.follow(_upstream(self), JournalSource.of_written(journal, "orders"), begins_at)
             if self._trades is not None:
-                self._trades.follow(_upstream(self), JournalSource(journal, "trades"), begins_at)
+                self._trades.follow(_upstream(self), JournalSource.of_written(journal, "trades"), begins_at)
 
     def _start(self) -> None:
         threading.Thread(target=_run, args=(weakref.ref(self),), name="pyengine-feed", daemon=True).start()
