@@ -203,7 +203,7 @@ class RecordRing:
             count = min(most, self.head - cursor.taken) if end is None else end - cursor.taken
         if count <= 0 or cursor.lapsed:
             return None
-        rows, ops = self._slots.read(first, count)
+        rows, ops = self._copy(first, count)
         with self.lock:
             # Of a cursor that doesn't hold, the copy may be torn where it was overtaken.
             gone = self._skip_overwritten(cursor)
@@ -213,6 +213,9 @@ class RecordRing:
             self._hold_if_caught_up(cursor)
             self._tell()
         return Batch(first + gone, rows[gone:], ops[gone:])
+
+    def _copy(self, first: int, count: int) -> tuple[Records, NDArray[np.uint8]]:
+        return self._slots.read(first, count)
 
     def _skip_overwritten(self, cursor: Cursor) -> int:
         """Move a cursor past what was overwritten before it came, and note that; return how many records it was."""
