@@ -647,6 +647,7 @@ def test_positions_and_events_go_together() -> None:
     marks.note_foreign(4, 4)
     marks.note_foreign(8, 8)
     assert marks.foreign(3, 9) == [(3, 4), (8, 8)]
+    assert marks.foreign(4, 2) == marks.foreign(3, 2) == []
     for position in range(10, 20_000):
         marks.note(position, 100 + position, position - 64)
     assert len(marks._positions) < 3000
