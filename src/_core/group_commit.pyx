@@ -132,7 +132,8 @@ cdef class GroupCommit:
         cdef uint64_t first = min(count, ring.capacity - begin)
         cdef size_t n = first * sizeof(Event), m = (count - first) * sizeof(Event)
         cdef unsigned char frame[PYE_FRAME_BYTES]
-        cdef uint32_t crc = pye_frame_head(frame, &ring.events[begin], n, ring.events, m, count, self.seq, self.number + 1, self.crc)
+        cdef uint32_t crc = pye_frame_head(frame, &ring.events[begin], n, ring.events, m, count, self.seq, self.number + 1,
+                                           self.crc)
         cdef int64_t begun
         cdef int code = pye_write_parts(self.fd, self.at, frame, PYE_FRAME_BYTES, &ring.events[begin], n, ring.events, m)
         if code != 0:
