@@ -154,14 +154,14 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
     cdef const uint32_t[::1] owned = np.require(user_orders, np.uint32, ["C", "A"])
     cdef const uint32_t[::1] places = np.require(entries, np.uint32, ["C", "A"])
     cdef const uint8_t[::1] modes = np.require(user_modes, np.uint8, ["C"])
-    cdef unsigned char[::1] records
+    cdef const unsigned char[::1] records
     cdef uint32_t[::1] indexes = np.zeros(max(len(orders), 1), np.uint32)
     cdef uint64_t total = len(orders), done = 0, user, n = 0, _i
     cdef uint32_t book
     cdef int status
     if orders.dtype != ORDER_STATE_DTYPE or not orders.flags.c_contiguous:
         raise SnapshotError("orders must be a contiguous array of ORDER_STATE_DTYPE")
-    records = np.frombuffer(orders.tobytes() or b"\0", np.uint8).copy()
+    records = np.require(orders, requirements=["C", "A"]).view(np.uint8) if total else np.zeros(1, np.uint8)
     engine.enter()
     if s.out.seq != 1 or s.order_slab.live != 0:
         raise SnapshotError("a snapshot must be loaded into a fresh engine")
@@ -170,7 +170,7 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
     for book in range(s.book_count):
         if done + counts[book] > total:
             raise SnapshotError(f"book {book} must have as many orders as the snapshot holds")
-        status = view_load(s, book, <OrderRecord*>&records[0] + done, counts[book], &indexes[0] + done)
+        status = view_load(s, book, <const OrderRecord*>&records[0] + done, counts[book], &indexes[0] + done)
         if status == OUT_OF_MEMORY:
             raise MemoryError
         if status != 0:
