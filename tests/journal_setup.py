@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,27 @@ class FailingDisk(Disk):
     def open(self, path: Path, flags: int) -> int:
         self._count("open")
         return super().open(path, flags)
+
+
+# --- bounds and schedules ---------------------------------------------------------------------------------------------
+
+SEGMENT = 1 << 15
+MARGIN = 64 * 64 + (1 << 16)
+"""What a journal of a ring of 64 events keeps free."""
+
+
+def bounded(path: Path, *, durability: str = "journal", disk: Disk | None = None, **options: object) -> Engine:
+    engine = new_engine(self_trade=SelfTrade.CANCEL_TAKER, ring_capacity=64)
+    Journal(path, segment_bytes=SEGMENT, disk=disk, **options).attach(engine, durability=durability)
+    return engine
+
+
+def until(happened: Callable[[], object], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def size_of(path: Path) -> int:
+    return sum(entry.stat().st_size for entry in path.iterdir())

@@ -128,7 +128,8 @@ cdef class EngineCore:
         """Become the one call that may run without the GIL."""
         self.enter()
         if self.refusal is not None:
-            raise self.refusal
+            # The same each time: it must not collect the frames of all whom it was raised for.
+            raise self.refusal.with_traceback(None)
         if not PyThread_acquire_lock(self.lock, NOWAIT_LOCK):
             with nogil:
                 PyThread_acquire_lock(self.lock, WAIT_LOCK)
@@ -314,7 +315,8 @@ cdef class EngineCore:
         if self.busy or self.closed:
             self.enter()
         if self.refusal is not None:
-            raise self.refusal
+            # The same each time: it must not collect the frames of all whom it was raised for.
+            raise self.refusal.with_traceback(None)
         if s.collector.order_sink != NULL or s.collector.trade_sink != NULL:
             self.stores_ready(1)
         s.impatient = False

@@ -202,6 +202,7 @@ Host = Annotated[
 Port = Annotated[int, Field(ge=1, le=65_535), Expected("a port from 1 to 65535")]
 Identifier = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{1,63}$"), Expected("a name of 1 to 63 characters")]
 Prefix = Annotated[str, Field(pattern=r"^[!-~]{0,255}$"), Expected("at most 255 printable characters without blanks")]
+LogName = Annotated[str, Field(pattern=r"^[^\x00-\x1f]{0,255}$"), Expected("at most 255 printable characters")]
 Password = Annotated[SecretStr, Field(max_length=1_024), Expected("a text of at most 1024 characters")]
 Connections = Annotated[int, Field(ge=1, le=10_000), Expected("a whole number from 1 to 10000")]
 SpareConnections = Annotated[int, Field(ge=0, le=10_000), Expected("a whole number from 0 to 10000")]

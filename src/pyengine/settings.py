@@ -132,6 +132,12 @@ class Settings(BaseSettings):
     """Write checkpoints beside it, by which `pyengine audit verify` finds every changed line."""
     trade_log_chain_interval: values.Timeout = timedelta(seconds=1)
     """How long lines stay without a checkpoint at most."""
+    trade_log_anchor: values.Switch = True
+    """Keep its newest head in Redis and PostgreSQL, where they are enabled, so that a cut end is found too."""
+    trade_log_anchor_interval: values.Timeout = timedelta(seconds=10)
+    """How often."""
+    trade_log_name: values.LogName = ""
+    """What its heads are kept under, instead of host name and path."""
     trade_stores: values.Specs = ()
     """Stores of your own, behind the others."""
 

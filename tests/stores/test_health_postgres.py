@@ -163,7 +163,10 @@ def test_a_user_without_rights(guarded: PostgresServer, settings: Callable[..., 
     assert finding.problem == "The user must be allowed to create tables, was not"
     brought_up_to_date(settings())
     guarded.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader", database="matching_engine")
-    guarded.execute("GRANT ALL ON trades, instruments, watermarks TO reader", database="matching_engine")
+    guarded.execute(
+        "GRANT ALL ON trades, instruments, watermarks TO reader; GRANT INSERT ON audit_heads TO reader",
+        database="matching_engine",
+    )
     finding = check_postgres(settings(database_user="reader"))
     assert finding.problem == "User reader must have DELETE on orders, INSERT on orders, UPDATE on orders"
     guarded.execute("DROP OWNED BY reader", database="matching_engine")

@@ -65,7 +65,7 @@ def test_an_empty_database_gets_the_tables_and_indexes(postgres_database: str) -
         assert pool.schema().is_current
     assert versions(postgres_database) == [*range(1, NEWEST + 1)]
     tables = {row[0] for row in run_sql(postgres_database, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")}
-    assert tables == {"orders", "trades", "instruments", "watermarks", "schema_migrations"}
+    assert tables == {"orders", "trades", "instruments", "watermarks", "audit_heads", "schema_migrations"}
     indexes = "\n".join(row[0] for row in run_sql(postgres_database, "SELECT indexdef FROM pg_indexes"))
     for index in (
         "idx_orders_user ON public.orders",
@@ -136,7 +136,10 @@ def test_every_older_version_ends_as_a_new_one(postgres_database: str, version: 
         assert pool.migrate() == tuple(f"{step.version:04}_{step.name}" for step in migrations()[version:])
         assert pool.schema().is_current
     upgraded = described(postgres_database)
-    run_sql(postgres_database, "DROP TABLE orders, trades, instruments, schema_migrations; DROP TABLE IF EXISTS watermarks")
+    run_sql(
+        postgres_database,
+        "DROP TABLE orders, trades, instruments, schema_migrations; DROP TABLE IF EXISTS watermarks, audit_heads",
+    )
     with PostgresPool(postgres_database):
         assert described(postgres_database) == upgraded
 

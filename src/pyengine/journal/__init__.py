@@ -7,6 +7,7 @@ from pyengine.journal.errors import (
     JournalDamaged,
     JournalError,
     JournalFailed,
+    JournalFull,
     JournalHeld,
     JournalTimeout,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "JournalDamaged",
     "JournalError",
     "JournalFailed",
+    "JournalFull",
     "JournalHeld",
     "JournalTimeout",
     "Recovered",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
 
 from pyengine._core.consumer import Consumer
-from pyengine.journal.format import Definitions, FrameKind, definition_payloads
-from pyengine.journal.segments import Content, SegmentWriter
+from pyengine._core.group_commit import GroupCommit
+from pyengine.journal.format import EVENT_BYTES, FRAME_BYTES, Definitions, FrameKind, definition_payloads
+from pyengine.journal.segments import Content, NoRoomError, SegmentWriter
+from pyengine.journal.space import Space
 from pyengine.journal.waiters import Marks
 from pyengine.records import Records
 
@@ -23,27 +26,47 @@ class Committer:
     writer : SegmentWriter
     definitions : Definitions
         What the journal has defined already.
+    space : Space
+        Which knows whether there is room for another segment.
+    callers_commit : bool
+        Whether callers that wait may make simple commits themselves, see `group`.
 
     Attributes
     ----------
+    group : GroupCommit
+        Callers that wait for events, and their commits.
     durable_marks : tuple of int
         How many instruments, users and changes of modes are on the disk.
-    counts : dict of str to int
 
     Notes
     -----
     Not thread-safe. What `commit` raises ends it: what it had read is lost to it, and what the disk has isn't known.
     """
 
-    def __init__(self, consumer: Consumer, writer: SegmentWriter, definitions: Definitions) -> None:
+    def __init__(
+        self, consumer: Consumer, writer: SegmentWriter, definitions: Definitions, space: Space, *, callers_commit: bool
+    ) -> None:
         self.consumer = consumer
         self.writer = writer
+        self.space = space
         self._definitions = definitions
         self._modes = np.zeros(1, np.uint8)
         # Modes are written down at first: what the engine has counts, whoever set them.
         self._marks: Marks = (definitions.instruments, definitions.users, -1)
         self.durable_marks = self._marks
-        self.counts = dict.fromkeys(("commits", "events", "definitions", "longest_sync_ns"), 0)
+        self._counts = dict.fromkeys(("commits", "events", "definitions", "longest_sync_ns"), 0)
+        self.group = GroupCommit(consumer, writer.position.seq - 1)
+        self.group.end_lead(0, writer.place)
+        self.callers_commit = callers_commit
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was counted, commits of callers too."""
+        group, found = self.group, dict(self._counts)
+        found["commits"] += group.led
+        found["events"] += group.led_events
+        found["longest_sync_ns"] = max(found["longest_sync_ns"], group.longest_sync_ns)
+        return found
 
     @property
     def head(self) -> int:
@@ -58,8 +81,43 @@ class Committer:
         return len(names.instruments), len(names.users) - 1, engine.user_mode_changes
 
     def commit(self) -> int:
-        """Make durable what has happened up to now; return how many events it was."""
+        """Make durable what has happened up to now; return how many events it was.
+
+        Raises
+        ------
+        NoRoomError
+            There is no room for it. Nothing was read yet, and it may be tried again.
+        OSError
+            The disk refused it.
+        """
+        group, writer = self.group, self.writer
+        at = group.begin_lead()
+        try:
+            if group.error:
+                raise OSError(group.error, os.strerror(group.error))  # noqa: TRY301  what a caller's commit met
+            writer.go_on(*at)
+            count = self._commit()
+        except NoRoomError:
+            self._end_lead()
+            raise
+        except BaseException:
+            group.end_lead(0)
+            raise
+        self._end_lead()
+        return count
+
+    def _end_lead(self) -> None:
+        """Let callers make the next commits, if they may."""
+        # The rest of a segment is not for them, as they don't see to space.
+        fd, at, end, *position = self.writer.place
+        place = fd, at, end - self.space.margin_bytes, *position
+        may = self.callers_commit and self._marks[2] >= 0
+        self.group.end_lead(self.writer.position.seq - 1, place, self._marks if may else None)
+
+    def _commit(self) -> int:
         consumer, head = self.consumer, self.head
+        if head > consumer.position:
+            self._make_room((head - consumer.position) * EVENT_BYTES + FRAME_BYTES)
         events: list[Records] = []
         while consumer.position < head:
             events.append(consumer.read(head - consumer.position))
@@ -75,15 +133,24 @@ class Committer:
             del contents
             events.clear()
             self._sync()
-        self.counts["events"] += count
+        self._counts["events"] += count
         self.durable_marks = self._marks
         return count
+
+    def _make_room(self, length: int) -> None:
+        """See that so much can be written, as what was read of the ring can't be put back."""
+        if self.writer.fits(length):
+            return
+        if not self.space.has_room_for_segment(length):
+            raise NoRoomError
+        known = self._definitions
+        self.writer.make_room((known.instruments, known.users, known.digest), length)
 
     def _sync(self) -> None:
         begun = time.perf_counter_ns()
         self.writer.sync()
-        self.counts["longest_sync_ns"] = max(self.counts["longest_sync_ns"], time.perf_counter_ns() - begun)
-        self.counts["commits"] += 1
+        self._counts["longest_sync_ns"] = max(self._counts["longest_sync_ns"], time.perf_counter_ns() - begun)
+        self._counts["commits"] += 1
 
     def _new_definitions(self) -> list[Content]:
         marks = self.current_marks
@@ -97,7 +164,7 @@ class Committer:
         payloads = definition_payloads(instruments, new_instruments, users + 1, new_users, modes)
         self._definitions.add(new_instruments, new_users)
         self._marks = marks
-        self.counts["definitions"] += len(new_instruments) + len(new_users) + len(modes)
+        self._counts["definitions"] += len(new_instruments) + len(new_users) + len(modes)
         return [(FrameKind.DEFINITIONS, [payload], count) for payload, count in payloads]
 
     def _new_modes(self, users: int) -> dict[int, int]:

@@ -45,6 +45,11 @@ class Disk:
         else:
             os.ftruncate(fd, size)
 
+    def free_bytes(self, path: Path) -> int:
+        """Return what a file system has left for us."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
     def truncate(self, fd: int, size: int) -> None:
         """Cut a file."""
         os.ftruncate(fd, size)

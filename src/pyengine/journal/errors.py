@@ -25,6 +25,30 @@ class JournalTimeout(JournalError, TimeoutError):
     """The events weren't on the disk in time. They may come to be; waiting again is possible."""
 
 
+class JournalFull(JournalError, RuntimeError):
+    """There is no room for further events. Commands are refused before they run, until there is; nothing is lost.
+
+    Attributes
+    ----------
+    used_bytes : int
+        What the journal's files take.
+    bound_bytes : int
+        What they may take.
+    kept_by : str
+        What keeps the oldest segment from being taken away.
+    """
+
+    def __init__(self, text: str, used_bytes: int, bound_bytes: int, kept_by: str) -> None:
+        self.used_bytes = used_bytes
+        self.bound_bytes = bound_bytes
+        self.kept_by = kept_by
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type, tuple[str, int, int, str]]:
+        """Pickle by the parts."""
+        return type(self), (str(self), self.used_bytes, self.bound_bytes, self.kept_by)
+
+
 class JournalDamaged(JournalError, ValueError):
     """A journal isn't as it was written; nothing was made of it.
 

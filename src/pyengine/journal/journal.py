@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
+from collections.abc import Callable
 from concurrent.futures import Future
 from operator import ge
 from pathlib import Path
@@ -23,15 +25,19 @@ from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
 from pyengine.journal.reader import Position
 from pyengine.journal.recovery import OPTIONS
-from pyengine.journal.segments import SegmentWriter
+from pyengine.journal.segments import NoRoomError, SegmentWriter
+from pyengine.journal.space import Space, needed_by
 from pyengine.journal.stores import recover_with_stores
 from pyengine.journal.thread import Bell, write_on
+from pyengine.journal.upkeep import Upkeep, UpkeepOptions
 from pyengine.journal.waiters import Entry, Marks, ThreadWaiter, Waiters
 from pyengine.stores.composite import CompositeOrderStore, process
 
 SEGMENT_BYTES = 64 << 20
 SMALLEST_SEGMENT_BYTES = 4096
 LARGEST_SEGMENT_BYTES = 1 << 30
+ALL = 2**63 - 1
+LONGEST_LED_S = 0.02
 DURABILITIES = ("journal", "memory")
 
 _log = logging.getLogger("pyengine.journal")
@@ -51,6 +57,17 @@ class Journal:
         Size that a file is given at once, and doesn't exceed unless by a single commit; from 4 KiB to 1 GiB.
     disk : Disk, optional
         What the operating system is asked through.
+    space_bytes : int, optional
+        What all files of the folder may take. Commands are refused with `JournalFull` before it is reached, until there is room.
+    reserve_bytes : int
+        What the file system has to have left, likewise.
+    snapshot_every_s, snapshot_every_events : optional
+        Seconds and events after which a child process makes a snapshot and then takes away the segments that nobody needs; one
+        is made early if room is short. None of both: others see to that.
+    keep_snapshots : int
+        How many good snapshots must cover a segment before it goes.
+    archive : str or Path, optional
+        Folder to put compressed copies of segments into before they go.
 
     Raises
     ------
@@ -69,7 +86,19 @@ class Journal:
     is_fed_from = True
     """Whether stores get what this has, so that it is finished before them."""
 
-    def __init__(self, path: str | Path, *, segment_bytes: int = SEGMENT_BYTES, disk: Disk | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk | None = None,
+        space_bytes: int | None = None,
+        reserve_bytes: int = 0,
+        snapshot_every_s: float | None = None,
+        snapshot_every_events: int | None = None,
+        keep_snapshots: int = 2,
+        archive: str | Path | None = None,
+    ) -> None:
         if isinstance(segment_bytes, bool) or not isinstance(segment_bytes, int):
             raise FieldTypeError("segment_bytes", segment_bytes, "an int")
         if not SMALLEST_SEGMENT_BYTES <= segment_bytes <= LARGEST_SEGMENT_BYTES:
@@ -77,6 +106,18 @@ class Journal:
         self.path = Path(path)
         self._disk = Disk() if disk is None else disk
         self._segment_bytes = segment_bytes
+        self._options = UpkeepOptions(
+            space_bytes=space_bytes,
+            reserve_bytes=reserve_bytes,
+            snapshot_every_s=snapshot_every_s,
+            snapshot_every_events=snapshot_every_events,
+            keep_snapshots=keep_snapshots,
+            archive=archive,
+        )
+        self._upkeep = Upkeep(self.path, self._options)
+        self._keeps: dict[str, Callable[[], int]] = {}
+        self._led = 0
+        self._stepped_s = 0.0
         self._committer: Committer | None = None
         self._closed = False
         self._lock = threading.RLock()
@@ -104,12 +145,14 @@ class Journal:
     @property
     def last_seq(self) -> int:
         """Sequence number of the last event that was written; 0 for none."""
-        return (self._position if self._committer is None else self._committer.writer.position).seq - 1
+        if self._committer is None:
+            return self._position.seq - 1
+        return max(self._committer.writer.position.seq - 1, self._committer.group.durable)
 
     @property
     def durable_seq(self) -> int:
         """Sequence number of the last event that is on the disk for certain; 0 for none."""
-        return self._waiters.durable
+        return self._waiters.durable if self._committer is None else max(self._waiters.durable, self._committer.group.durable)
 
     @property
     def failure(self) -> Exception | None:
@@ -128,7 +171,28 @@ class Journal:
         if self._committer is not None:
             found |= self._committer.counts
             found["lag"] = 0 if self._closed else self._committer.consumer.lag
+            found["used_bytes"] = self._committer.space.used_bytes
+            found |= self._upkeep.counts
         return found
+
+    def keep(self, name: str, needs: Callable[[], int] | None) -> None:
+        """Have no segment taken away that somebody still needs; None: nobody of that name does any more.
+
+        Parameters
+        ----------
+        name : str
+            For messages.
+        needs : callable
+            Returns the lowest sequence number that is still needed. Called from a thread of the journal.
+        """
+        if needs is None:
+            self._keeps.pop(name, None)
+        else:
+            self._keeps[name] = needs
+
+    def needed_seq(self) -> int:
+        """Ask everybody for the lowest sequence number that is still needed."""
+        return min((needed_by(name, call) for name, call in list(self._keeps.items())), default=ALL)
 
     # --- engines ------------------------------------------------------------------------------------------------------
 
@@ -162,6 +226,7 @@ class Journal:
             if engine.journal is not None:
                 raise FieldError("engine", engine, "one without a journal")
             definitions = self._check_state(engine)
+            space = Space(self.path, self._disk, self._options, self._segment_bytes, engine.ring_capacity)
             consumer = Consumer(engine, True, "journal")
             try:
                 writer = self._open_writer(engine, definitions)
@@ -172,7 +237,7 @@ class Journal:
             except BaseException:
                 consumer.close()
                 raise
-            self._committer = Committer(consumer, writer, definitions)
+            self._committer = Committer(consumer, writer, definitions, space, callers_commit=type(self._disk) is Disk)
             engine.take_journal(self)
             process.feed(self)
             self._start()
@@ -181,6 +246,7 @@ class Journal:
         except JournalError:
             self.finish()
             raise
+        self._upkeep.start(self)
         if durability == "journal":
             engine.acknowledge_by(self._wait)
 
@@ -267,9 +333,15 @@ class Journal:
             committer = self._committer
             if self._closed or self._waiters.failure is not None or committer is None:
                 return -1
+            engine, writer = committer.consumer.engine, committer.writer
             barriers = self._waiters.take_barriers()
             try:
+                if committer.space.look(engine, writer.position.number, writer.rest_bytes, self._keeps):
+                    self._upkeep.hurry()
                 count = committer.commit()
+            except NoRoomError:
+                self._waiters.dismiss(committer.space.failure(self._keeps), barriers)
+                return 0
             except Exception as error:  # noqa: BLE001  whatever it was, what is on the disk isn't known any more
                 self._fail(error, barriers)
                 return -1
@@ -277,7 +349,16 @@ class Journal:
                 self._fail(error, barriers)
                 raise
             self._waiters.settle(committer.writer.position.seq - 1, barriers)
+            self._led = committer.group.led
+            self._stepped_s = time.monotonic()
             return count
+
+    def is_led(self) -> bool:
+        """Whether callers make the commits just now, so that the journal's thread needn't."""
+        if self._committer is None or time.monotonic() - self._stepped_s > LONGEST_LED_S:
+            return False
+        before, self._led = self._led, self._committer.group.led
+        return self._led != before and not self.is_awaited()
 
     def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
         """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""
@@ -304,14 +385,17 @@ class Journal:
             The journal can't be written any more, and doesn't have the event.
         JournalClosed
             It was closed before.
+        JournalFull
+            There is no room for it now. It is written once there is.
         JournalTimeout
             It took too long.
         """
-        if self._waiters.durable < seq:
+        if self.durable_seq < seq:
             self.sleep(seq, timeout_s, barrier=False)
 
     def _wait(self, seq: int) -> None:
-        if self._waiters.durable < seq:
+        assert self._committer is not None
+        if not self._committer.group.wait(seq):
             self.sleep(seq, None, barrier=False)
 
     def sleep(self, seq: int, timeout_s: float | None, *, barrier: bool) -> None:
@@ -356,7 +440,7 @@ class Journal:
 
     def has(self, seq: int, marks: Marks) -> bool:
         """Whether events up to a number, and so many definitions, are on the disk."""
-        if self._waiters.durable < seq:
+        if self.durable_seq < seq:
             return False
         return self._committer is None or all(map(ge, self._committer.durable_marks, marks))
 
@@ -369,6 +453,8 @@ class Journal:
         ------
         JournalFailed
             Not everything could be made durable.
+        JournalFull
+            There is no room for all of it; the journal stays open.
         JournalTimeout
             The disk was busy for too long; the journal stays open.
         """
@@ -379,8 +465,12 @@ class Journal:
         try:
             if self._closed:
                 return
+            self._let_callers_commit(may=False)
             while self.step() > 0:
                 pass
+            if self._committer is not None and self._waiters.failure is None and self._committer.consumer.lag:
+                self._let_callers_commit(may=True)
+                raise self._committer.space.failure(self._keeps)
             if self._committer is not None and self._waiters.failure is None:
                 try:
                     self._committer.writer.end()
@@ -393,8 +483,14 @@ class Journal:
         if failure is not None:
             raise failure
 
+    def _let_callers_commit(self, *, may: bool) -> None:
+        """From the next step on."""
+        if self._committer is not None:
+            self._committer.callers_commit = may and type(self._disk) is Disk
+
     def _shut(self) -> None:
         self._closed = True
+        self._upkeep.stop()
         self._waiters.fail(JournalClosed(f"journal {self.path} was closed"))
         if self._committer is not None:
             self._committer.writer.close()
@@ -416,13 +512,20 @@ class Journal:
         """Be between two commits while the process forks."""
         self._lock.acquire()
         self._waiters.lock.acquire()
+        if self._committer is not None:
+            self._committer.group.begin_lead()
 
     def after_fork(self, *, in_child: bool) -> None:
         """Go on; in a child never again."""
         self._waiters.lock.release()
+        group = None if self._committer is None else self._committer.group
         if not in_child:
+            if group is not None:
+                group.resume()
             self._lock.release()
             return
+        if group is not None:
+            group.start_anew()
         self._lock = threading.RLock()
         self.bell = Bell()
         self._waiters.lock = threading.Lock()

@@ -206,10 +206,13 @@ def segment_number(path: Path) -> int:
 
 
 def _from(paths: list[Path], from_seq: int) -> list[Path]:
-    """Leave out the segments that end before an event."""
+    """Leave out the segments that hold nothing that happened behind the event before this one.
+
+    The segment of that event stays even if it is the last in it: names and modes may have been defined behind it.
+    """
     begin = 0
     for place, path in enumerate(paths):
-        if int(path.name[:20]) <= from_seq:
+        if int(path.name[:20]) < from_seq:
             begin = place
     # Several may begin with the same event, if those before it are without any.
     while begin > 0 and paths[begin].name[:20] == paths[begin - 1].name[:20]:

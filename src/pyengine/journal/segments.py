@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,13 @@ _log = logging.getLogger("pyengine.journal")
 
 Content = tuple[FrameKind, Sequence[Any], int]
 """Kind of a frame, its payload in parts, and what it counts."""
+
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class NoRoomError(Exception):
+    """There is no room for another segment. Nothing has changed, and it may be tried again."""
 
 
 class SegmentWriter:
@@ -57,6 +67,22 @@ class SegmentWriter:
     def offset(self) -> int:
         """Bytes of the current segment that are used."""
         return self._at
+
+    @property
+    def rest_bytes(self) -> int:
+        """Bytes of the current segment that are free."""
+        return self._size - self._at
+
+    @property
+    def place(self) -> tuple[int, int, int, int, int, int]:
+        """Descriptor of the file, where the next frame goes and must end, next event, checksum and number of the last commit."""
+        p = self.position
+        return self._fd, self._at, self._size - FRAME_BYTES, p.seq, p.crc, p.commit
+
+    def go_on(self, at: int, seq: int, crc: int, commit: int) -> None:
+        """Go on where somebody else has written commits, each of one frame, into the same segment."""
+        self._at = at
+        self.position = replace(self.position, seq=seq, crc=crc, commit=commit)
 
     def begin(self, definitions: tuple[int, int, bytes]) -> None:
         """Make the first segment."""
@@ -116,11 +142,26 @@ class SegmentWriter:
     def write(self, contents: Sequence[Content], definitions: tuple[int, int, bytes]) -> None:
         """Write the frames of one commit, in a new segment if they don't fit. `definitions` are those before this commit."""
         length = sum(FRAME_BYTES + sum(_bytes_of(part) for part in payload) for _, payload, _ in contents)
-        if self._at + length + FRAME_BYTES > self._size:
+        if not self.fits(length):
             self._rotate(definitions, length)
         parts, position = self._frames(contents)
         self._at += write_all(self._disk, self._fd, parts, self._at)
         self.position = position
+
+    def fits(self, length: int) -> bool:
+        """Whether frames of so many bytes fit into the current segment, with its seal behind them."""
+        return self._at + length + FRAME_BYTES <= self._size
+
+    def make_room(self, definitions: tuple[int, int, bytes], length: int) -> None:
+        """Begin a new segment if frames of so many bytes don't fit into this one.
+
+        Raises
+        ------
+        NoRoomError
+            The file system is full.
+        """
+        if not self.fits(length):
+            self._rotate(definitions, length)
 
     def sync(self) -> None:
         """Make what was written durable."""
@@ -146,12 +187,26 @@ class SegmentWriter:
         """Seal the segment and go on in the next. That is made before, and gets its name afterwards."""
         disk = self._disk
         [seal], sealed = self._frames([(FrameKind.SEAL, (), 0)])
+        before = self._fd, self._at, self._size, self.position
         old, end = self._fd, self._at
         self._fd = -1
         self.position = sealed
         header = self._header(definitions, sealed.crc)
         try:
             path = self._make_next(header, length)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                disk.close(old)
+                raise
+            self._close_file()
+            self._fd, self._at, self._size, self.position = before
+            with contextlib.suppress(OSError):
+                disk.unlink(self._folder / (header.name + NEXT_SUFFIX))
+            raise NoRoomError from error
+        except BaseException:
+            disk.close(old)
+            raise
+        try:
             write_all(disk, old, [seal], end)
             disk.truncate(old, end + len(seal))
             disk.sync(old)

@@ -37,7 +37,7 @@ from pyengine.records import Records
 _log = logging.getLogger("pyengine.journal")
 
 SNAPSHOT_SUFFIX = ".snapshot"
-_UNFINISHED = ".unfinished"
+UNFINISHED = ".unfinished"
 _MAGIC = b"PYENJSNP"
 _VERSION = 2
 _HEAD = struct.Struct("<8sII16sQQqQI")
@@ -237,7 +237,7 @@ def write_snapshot(path: str | Path, *, disk: Disk | None = None) -> SnapshotFil
     body = found.engine.snapshot()
     orders = beside.open_orders().tobytes()
     head = SnapshotHead(identity, found.last_seq, found.engine.state_hash(), found.latest_ns, len(body)).pack()
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}{_UNFINISHED}")
+    unfinished = target.with_name(f"{target.name}.{os.getpid()}{UNFINISHED}")
     fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         try:
@@ -310,7 +310,8 @@ def prune(
     good = good_snapshots(folder, keep_snapshots)
     if len(good) < keep_snapshots:
         return []
-    needed = min([good[-1].last_seq + 1, *(_begin_before(folder, call()) for call in keep)])
+    # Behind the snapshot's last event, in the same segment, there may be definitions that it doesn't have.
+    needed = min([good[-1].last_seq, *(_begin_before(folder, call()) for call in keep)])
     paths, gone = segment_paths(folder), []
     # A segment ends where the next one begins; the newest stays in any case. The oldest goes first: no gap is left by a crash.
     for segment, following in pairwise(paths):
@@ -348,7 +349,7 @@ def _archive(segment: Path, folder: Path, disk: Disk) -> None:
     zstandard = require("zstandard", "zstd")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{segment.name}.zst"
-    unfinished = folder / f"{target.name}{_UNFINISHED}"
+    unfinished = folder / f"{target.name}{UNFINISHED}"
     content = segment.read_bytes()
     packed = zstandard.ZstdCompressor(write_checksum=True).compress(content)
     fd = disk.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -51,7 +51,7 @@ def write_on(journal_of: weakref.ref[Journal]) -> None:
         journal = journal_of()
         if journal is None:
             return
-        count = journal.step()
+        count = 0 if journal.is_led() else journal.step()
         if count < 0:
             return
         if count <= _MANY and not journal.is_awaited():

@@ -154,6 +154,13 @@ class Waiters:
                 done.append(heapq.heappop(self._heap))
         _tell(done, None)
 
+    def dismiss(self, failure: Exception, barriers: Iterable[Entry] = ()) -> None:
+        """Tell those who wait now that it can't be done for now; who comes later may wait again."""
+        with self.lock:
+            done = [*barriers, *self._heap, *self._barriers]
+            self._heap, self._barriers = [], []
+        _tell(done, failure)
+
     def fail(self, failure: Exception, barriers: Iterable[Entry] = ()) -> None:
         """Tell everybody, now and later, that nothing will be durable any more. The first failure stays."""
         with self.lock:

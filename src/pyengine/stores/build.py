@@ -14,6 +14,8 @@ from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.trade_store import InMemoryTradeStore
 from pyengine.settings import Settings
 from pyengine.store_errors import StoreUnavailable
+from pyengine.stores.audit.anchor import HeadKeeper
+from pyengine.stores.audit.checkpoint import ChainHead
 from pyengine.stores.backends import own_order_store, own_trade_store, postgres_pool, redis_connection
 from pyengine.stores.cleanup import OrderCleanup
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, LayerOptions
@@ -43,12 +45,15 @@ class Stores:
         The thread that forgets finished orders in memory, if ORDER_CLEANUP_ENABLED.
     absent : dict of str to StoreUnavailable
         Backends that couldn't be reached at the start. Their layers go on trying; `stats` says how they are now.
+    anchors : tuple of HeadKeeper
+        What keeps the head of the trade log's chain in Redis and PostgreSQL.
     """
 
     order_store: OrderStore
     trade_store: TradeStore
     cleanup: OrderCleanup | None = None
     absent: Mapping[str, StoreUnavailable] = field(default_factory=dict)
+    anchors: tuple[HeadKeeper, ...] = ()
     _shared: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def flush(self, timeout_s: float = 5.0) -> dict[str, Flushed]:
@@ -63,6 +68,7 @@ class Stores:
     def counted(self) -> dict[str, Any]:
         """All that has statistics, by name, as `pyengine.metrics.registry_of` takes it."""
         found: dict[str, Any] = {"orders": self.order_store, "trades": self.trade_store}
+        found |= {f"anchor_{anchor.name}": anchor for anchor in self.anchors}
         return found if self.cleanup is None else found | {"cleanup": self.cleanup}
 
     def close(self) -> None:
@@ -121,11 +127,12 @@ def build_stores(settings: Settings, names: Names | None = None) -> Stores:
         absent: dict[str, StoreUnavailable] = {}
         redis = _redis(settings, opened, absent) if settings.redis_enabled else None
         postgres = _postgres(settings, opened, absent) if settings.database_enabled else None
-        orders, trades = _layers(settings, names, redis, postgres)
+        anchors = _anchors(settings, redis, postgres, opened)
+        orders, trades = _layers(settings, names, redis, postgres, anchors)
         trade_store = _stack(CompositeTradeStore, trades, settings, names, opened)
         order_store = _stack(CompositeOrderStore, orders, settings, names, opened)
         cleanup = _cleanup(settings, order_store, opened)
-        stores = Stores(order_store, trade_store, cleanup, absent, opened.pop_all())
+        stores = Stores(order_store, trade_store, cleanup, absent, anchors, opened.pop_all())
     _log.info(
         "stores are up: %s", settings.mode, extra={"orders": list(settings.order_layers), "trades": list(settings.trade_layers)}
     )
@@ -155,8 +162,32 @@ def _connect(name: str, title: str, connect: Callable[[], None], absent: dict[st
         _log.warning("Failed to connect to %s, going on without it and trying again: %s", title, error)
 
 
+def _anchors(
+    settings: Settings, redis: RedisConnection | None, postgres: PostgresPool | None, opened: ExitStack
+) -> tuple[HeadKeeper, ...]:
+    """Make what keeps the head of the trade log elsewhere; closed after the log, before the connections."""
+    found: list[HeadKeeper] = []
+    if settings.trade_log_anchor and settings.trade_log_chain:
+        given = (settings.trade_log_path, settings.trade_log_name or None)
+        if redis is not None:
+            from pyengine.stores.redis import RedisAnchor  # noqa: PLC0415  an extra brings its driver
+
+            found.append(RedisAnchor(redis, *given))
+        if postgres is not None:
+            from pyengine.stores.postgres import PostgresAnchor  # noqa: PLC0415
+
+            found.append(PostgresAnchor(postgres, *given))
+    for anchor in found:
+        opened.callback(anchor.close)
+    return tuple(found)
+
+
 def _layers(
-    settings: Settings, names: Names, redis: RedisConnection | None, postgres: PostgresPool | None
+    settings: Settings,
+    names: Names,
+    redis: RedisConnection | None,
+    postgres: PostgresPool | None,
+    anchors: Sequence[HeadKeeper],
 ) -> tuple[list[Make[OrderStore]], list[Make[TradeStore]]]:
     """Return what makes the layers of orders and of trades, each in its order."""
     orders: list[Make[OrderStore]] = [partial(InMemoryOrderStore, names=names)] if settings.order_memory_enabled else []
@@ -178,7 +209,7 @@ def _layers(
         trades.append(partial(SQLiteTradeStore, settings.sqlite_path))
     orders += [partial(own_order_store, settings, spec) for spec in settings.order_stores]
     trades += [partial(own_trade_store, settings, spec) for spec in settings.trade_stores]
-    trades.append(partial(_file, settings))
+    trades.append(partial(_file, settings, anchors))
     return orders, trades
 
 
@@ -197,7 +228,11 @@ def _stack(composite: Callable[..., S], makes: Sequence[Make[S]], settings: Sett
     return store
 
 
-def _file(settings: Settings) -> FileTradeStore:
+def _file(settings: Settings, anchors: Sequence[HeadKeeper]) -> FileTradeStore:
+    def offer(head: ChainHead) -> None:
+        for anchor in anchors:
+            anchor(head)
+
     return FileTradeStore(
         settings.trade_log_path,
         fsync=settings.trade_log_fsync,
@@ -207,6 +242,8 @@ def _file(settings: Settings) -> FileTradeStore:
         compress=settings.trade_log_compress,
         chain=settings.trade_log_chain,
         chain_interval_s=settings.trade_log_chain_interval.total_seconds(),
+        anchor=offer if anchors else None,
+        anchor_s=settings.trade_log_anchor_interval.total_seconds(),
     )
 
 

@@ -1,5 +1,6 @@
 """The chain beside the trade log, by which anybody can see whether a line was changed: verified, and proofs out of it."""
 
+from pyengine.stores.audit.anchor import HeadKeeper
 from pyengine.stores.audit.checkpoint import ChainHead, Checkpoint, chain_head, chain_path
 from pyengine.stores.audit.prove import prove_trade
 from pyengine.stores.audit.sign import is_signed, sign_head
@@ -9,6 +10,7 @@ __all__ = [
     "ChainHead",
     "Checkpoint",
     "Finding",
+    "HeadKeeper",
     "Verdict",
     "chain_head",
     "chain_path",

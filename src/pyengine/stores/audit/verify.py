@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,6 +14,7 @@ from pyengine._core.log_lines import line_marks
 from pyengine.errors import FieldError
 from pyengine.optional import MissingExtraError
 from pyengine.store_errors import StoreDamaged, StoreUnavailable
+from pyengine.stores.arguments import whole
 from pyengine.stores.audit.checkpoint import (
     NO_LINK,
     ChainHead,
@@ -72,7 +73,9 @@ class Verdict:
     uncovered_bytes : int
         Bytes after the last checkpoint, for which nobody vouches yet.
     anchored : bool
-        Whether a known head was looked for and found.
+        Whether known heads were looked for and found.
+    pruned_files, pruned_lines : int
+        Files that may be gone and are, and the lines that they had: of these only the checkpoints were verified.
     """
 
     finding: Finding | None
@@ -84,6 +87,8 @@ class Verdict:
     found_lines: int
     uncovered_bytes: int
     anchored: bool
+    pruned_files: int = 0
+    pruned_lines: int = 0
 
     @property
     def ok(self) -> bool:
@@ -100,7 +105,13 @@ class _Bad(Exception):  # carries what was found up to where it is returned
         self.finding = Finding(path, line, at, why)
 
 
-def verify_log(path: Path | str, *, head: str | None = None, progress: Callable[[int], object] | None = None) -> Verdict:
+def verify_log(
+    path: Path | str,
+    *,
+    head: str | Collection[str] | None = None,
+    pruned_before: int = 0,
+    progress: Callable[[int], object] | None = None,
+) -> Verdict:
     """Compare a log with its chain, up to the first difference. O(bytes).
 
     Any process may do it at any time, also while the log is written.
@@ -109,24 +120,30 @@ def verify_log(path: Path | str, *, head: str | None = None, progress: Callable[
     ----------
     path : path
         The file that is (or was) written to.
-    head : str, optional
-        Link of a checkpoint that is known from elsewhere: 64 hexadecimal digits. It must be in the chain. Without it a log whose
-        end was cut off together with the end of its chain can't be told from a shorter one.
+    head : str or collection of str, optional
+        Links of checkpoints that are known from elsewhere: 64 hexadecimal digits each. They must be in the chain. Without one a
+        log whose end was cut off together with the end of its chain can't be told from a shorter one.
+    pruned_before : int
+        Number of a file: closed ones with a lower number may be gone. Their checkpoints are still verified, so that a head which
+        is older than what was deleted can be found; of what was in them nobody can tell more.
     progress : callable, optional
         Told how many bytes are good so far, after each checkpoint.
 
     Raises
     ------
-    FieldError
-        The head isn't one.
+    FieldTypeError, FieldError
+        A head isn't one, or the number isn't.
     StoreUnavailable
         A file can't be read, though it is there.
     MissingExtraError
         A file is packed and zstandard isn't installed.
     """
-    if head is not None and (len(head) != 64 or set(head.lower()) - set("0123456789abcdef")):
-        raise FieldError("head", head, "64 hexadecimal digits")
-    verification = _Verification(Path(path).resolve(), None if head is None else head.lower(), progress)
+    heads = [] if head is None else [head] if isinstance(head, str) else [*head]
+    for link in heads:
+        if len(link) != 64 or set(link.lower()) - set("0123456789abcdef"):
+            raise FieldError("head", link, "64 hexadecimal digits")
+    pruned_before = whole("pruned_before", pruned_before, 0, 2**63 - 1)
+    verification = _Verification(Path(path).resolve(), {link.lower() for link in heads}, pruned_before, progress)
     with ExitStack() as kept:
         kept.callback(verification.leave)
         try:
@@ -143,17 +160,19 @@ def verify_log(path: Path | str, *, head: str | None = None, progress: Callable[
 class _Verification:
     """One walk along a chain."""
 
-    def __init__(self, path: Path, head: str | None, progress: Callable[[int], object] | None) -> None:
+    def __init__(self, path: Path, heads: set[str], pruned_before: int, progress: Callable[[int], object] | None) -> None:
         self.path = path
         self.chain = chain_path(path)
-        self.head = head
+        self.heads = heads
+        self.missing = heads.copy()
+        self.pruned_before = pruned_before
         self.progress = progress
         self.newest: Checkpoint | None = None
         self.files = self.lines = self.bytes = self.found_lines = self.uncovered = 0
+        self.pruned_files = self.pruned_lines = 0
         self.known: set[int] = set()
         self.last_file = _last_file(self.chain)
         self.lines_here = 0  # of the file that is compared
-        self.anchored = False
         self.section: Section | None = None
 
     def run(self) -> None:
@@ -163,8 +182,8 @@ class _Verification:
             self._follow(self._read(line, at, text), line, at)
             end = at + len(text)
         newest = self.newest
-        if self.head is not None and not self.anchored:
-            why = f"chain must have the head {self.head}, hasn't: its end was cut off, or it was rewritten"
+        if self.missing:
+            why = f"chain must have the head {min(self.missing)}, hasn't: its end was cut off, or it was rewritten"
             raise _Bad(self.chain, line + 1, end, why)
         self._refuse_unknown(0 if newest is None else newest.file)
         if newest is None:
@@ -202,35 +221,43 @@ class _Verification:
             self.leave()
             self.lines_here = 0
             self.section = self._open(checkpoint)
-            self.files += 1
+            self.files += self.section is not None
+            self.pruned_files += self.section is None
             self.known.add(checkpoint.file)
             begin = 0
         else:
             begin = before.end
-        if before is not None and checkpoint.begin < begin and checkpoint.begin == checkpoint.end:
+        was_cut = before is not None and checkpoint.begin < begin and checkpoint.begin == checkpoint.end
+        if was_cut and self.section is not None:
             why = f"file must go on to byte {begin}, was cut off here, as was seen when the log was opened"
             raise _Bad(self._shown(), self._line_of(checkpoint.begin), checkpoint.begin, why)
-        if (before is not None and checkpoint.file < before.file) or checkpoint.begin != begin:
+        if (before is not None and checkpoint.file < before.file) or (checkpoint.begin != begin and not was_cut):
             raise _Bad(self.chain, line, at, f"checkpoint must begin at byte {begin} of its file, begins at {checkpoint.begin}")
-        self._compare(checkpoint)
+        self._count(checkpoint)
+
+    def _count(self, checkpoint: Checkpoint) -> None:
+        """Compare a checkpoint with its bytes, if they are there, and count it as a good one."""
+        if self.section is None:
+            self.pruned_lines += checkpoint.lines
+        else:
+            self._compare(self.section, checkpoint)
+            self.lines_here += checkpoint.lines
+            self.lines += checkpoint.lines
+            self.bytes += checkpoint.end - checkpoint.begin
+            self.found_lines += checkpoint.lines * checkpoint.found
         self.newest = checkpoint
-        self.lines_here += checkpoint.lines
-        self.lines += checkpoint.lines
-        self.bytes += checkpoint.end - checkpoint.begin
-        self.found_lines += checkpoint.lines * checkpoint.found
-        self.anchored = self.anchored or checkpoint.link == self.head
+        self.missing.discard(checkpoint.link)
         if self.progress is not None:
             self.progress(self.bytes)
 
-    def _compare(self, checkpoint: Checkpoint) -> None:
-        assert self.section is not None
+    def _compare(self, section: Section, checkpoint: Checkpoint) -> None:
         try:
-            text = self.section.read(checkpoint.begin, checkpoint.end - checkpoint.begin)
+            text = section.read(checkpoint.begin, checkpoint.end - checkpoint.begin)
             if len(text) == checkpoint.end - checkpoint.begin and sha256(text).hexdigest() == checkpoint.sha256:
                 return
-            more = self.section.read(checkpoint.begin, checkpoint.end - checkpoint.begin + _MORE_BYTES)
+            more = section.read(checkpoint.begin, checkpoint.end - checkpoint.begin + _MORE_BYTES)
         except StoreDamaged as error:
-            raise _Bad(self.section.path, self.lines_here + 1, checkpoint.begin, str(error)) from None
+            raise _Bad(section.path, self.lines_here + 1, checkpoint.begin, str(error)) from None
         self._locate(checkpoint, more)
 
     def _locate(self, checkpoint: Checkpoint, text: bytes) -> None:
@@ -252,16 +279,19 @@ class _Verification:
 
     def _end_file(self, newest: Checkpoint) -> None:
         """See that a file has nothing behind its last checkpoint."""
-        assert self.section is not None
+        if self.section is None:
+            return
         size = self.section.size
         if size > newest.end:
             raise _Bad(self._shown(), self.lines_here + 1, newest.end, f"file must end at byte {newest.end}, goes on to {size}")
 
-    def _open(self, checkpoint: Checkpoint) -> Section:
-        """Open the file of a checkpoint: by its number if it is closed, else the current one."""
+    def _open(self, checkpoint: Checkpoint) -> Section | None:
+        """Open the file of a checkpoint: by its number if it is closed, else the current one; None if it may be gone and is."""
         try:
             return self._section(checkpoint.file)
         except FileNotFoundError:
+            if checkpoint.file < min(self.pruned_before, self.last_file):
+                return None
             closed = closed_path(self.path, checkpoint.file)
             why = f"file must be there, from trade {checkpoint.first_id} on, is missing"
             raise _Bad(closed if checkpoint.file < self.last_file else self.path, 1, 0, why) from None
@@ -330,7 +360,9 @@ class _Verification:
             self.bytes,
             self.found_lines,
             self.uncovered,
-            self.anchored,
+            bool(self.heads) and not self.missing,
+            self.pruned_files,
+            self.pruned_lines,
         )
 
 

@@ -251,6 +251,9 @@ class PostgresPool:
         except DRIVER_ERRORS as error:
             if isinstance(error, PyengineError):
                 raise
+            if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+                # The database was made anew, or brought back from before a migration: the next call sees to the schema.
+                here.ready = False
             raise translated(error, operation, self.address) from error
 
     async def _once(self, here: _Process, work: Work[T], start_s: float, bounded: bool) -> T:
@@ -337,7 +340,15 @@ _alive: set[_Process] = set()
 
 
 async def _connect(address: Address, timeout_s: float) -> Connection:
-    settings = {"statement_timeout": str(round(timeout_s * 1000)), "application_name": "pyengine"}
+    settings = {
+        "application_name": "pyengine",
+        "statement_timeout": str(round(timeout_s * 1000)),
+        # Who is cut off in a transaction must not keep others waiting for its locks for hours.
+        "idle_in_transaction_session_timeout": str(round(4 * timeout_s * 1000)),
+        "tcp_keepalives_idle": "15",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+    }
     connection = await asyncpg.connect(
         **address.options,
         timeout=timeout_s,

@@ -10,7 +10,8 @@ from weakref import WeakKeyDictionary
 from pyengine._core.order import Order
 from pyengine._core.trade import Trade
 from pyengine.records import Records, Side
-from pyengine.stores.redis.order_steps import BACKFILL, SAVE, UPDATE, OrderSteps
+from pyengine.stores.redis.order_saves import BACKFILL, SAVE, UPDATE
+from pyengine.stores.redis.order_steps import OrderSteps
 from pyengine.stores.redis.trade_steps import TradeSteps
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ _log = logging.getLogger("pyengine.stores.redis")
 
 READ_TIMEOUT_S = 0.05
 WRITE_TIMEOUT_S = 5.0
-_FAMILIES = re.compile("(order|user_orders|side_orders|trades|instruments|watermarks)(:|$)")
+_FAMILIES = re.compile("(order|user_orders|side_orders|trades|instruments|watermarks|audit_heads)(:|$)")
 
 DRIVER_ERRORS: tuple[type[Exception], ...] = (redis.RedisError, redis.exceptions.RedisClusterException, OSError)
 """Whatever redis-py raises when Redis doesn't answer as it should."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -15,6 +15,8 @@ from pyengine.optional import require
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
 
 pack_command: Any = require("hiredis", "redis").pack_command
+
+_MULTI, _EXEC = pack_command((b"MULTI",)), pack_command((b"EXEC",))
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -77,6 +79,45 @@ class Script:
         if any(isinstance(reply, ReplyError) and code_of(reply) == "NOSCRIPT" for reply in replies):
             replies = yield Exchange(what, (self.pack(keys, arguments, whole=True) for keys, arguments in calls), write)
         return replies
+
+
+_BRACKET_REPLIES = 5
+
+
+def bracket(begin: bytes, command: bytes, end: bytes) -> bytes:
+    """Pack a transaction: a script, a plain command that would cost more through it, and the script again."""
+    return b"".join((_MULTI, begin, command, end, _EXEC))
+
+
+def send_brackets(what: str, packed: Callable[[bool], Iterable[bytes]], address: str) -> Steps[list[tuple[Any, Any, Any]]]:
+    """Send transactions in one exchange, and return the three replies of each.
+
+    Parameters
+    ----------
+    what : str
+        The operation, for messages.
+    packed : callable
+        Makes them with `bracket`; told whether to send the script itself, which the server then knows when it comes to the
+        second half.
+
+    Raises
+    ------
+    StoreError
+        A transaction or a script failed. What a plain command failed with is among the replies.
+    """
+    for whole in (False, True):
+        replies = yield Exchange(what, packed(whole), write=True, replies_each=_BRACKET_REPLIES)
+        found: list[tuple[Any, Any, Any]] = []
+        for part in parts_of(replies, _BRACKET_REPLIES):
+            refuse_errors(part, what, address)
+            begun, done, ended = part[-1]
+            if isinstance(begun, ReplyError) and code_of(begun) == "NOSCRIPT" and not whole:
+                break
+            refuse_errors((begun, ended), what, address)
+            found.append((begun, done, ended))
+        else:
+            break
+    return found
 
 
 def refuse_errors(replies: Iterable[Any], what: str, address: str) -> None:

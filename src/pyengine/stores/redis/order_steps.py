@@ -4,38 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from pyengine._core.json_lines import order_values
 from pyengine._core.names import Names
 from pyengine._core.order import Order
-from pyengine._core.record_arrays import order_array
 from pyengine.errors import FieldError
-from pyengine.records import Records, Side, Status
-from pyengine.store_errors import StoreDamaged, StoreUnavailable
-from pyengine.stores.arguments import order_id_of, order_rows, side_of, symbol_of, user_of, whole
+from pyengine.records import Records, Side
+from pyengine.store_errors import StoreDamaged
+from pyengine.stores.arguments import order_id_of, side_of, symbol_of, user_of, whole
 from pyengine.stores.interfaces import Mark
 from pyengine.stores.json_form import read_object, read_order, read_symbol
 from pyengine.stores.redis.definitions import Definitions
-from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, parts_of, refuse_errors
+from pyengine.stores.redis.exchange import (
+    Counts,
+    Exchange,
+    Script,
+    Steps,
+    pack_command,
+    parts_of,
+    refuse_errors,
+)
+from pyengine.stores.redis.order_keys import OrderKeys
+from pyengine.stores.redis.order_saves import CALL_ROWS, SAVE, OrderSaves
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
-from pyengine.stores.redis.watermarks import DONE, Links, Watermarks
-
-SAVE, UPDATE, BACKFILL = b"0", b"1", b"2"
-"""Modes of the script that saves: always, only what is there, only what isn't."""
-
-CALL_ROWS = 128
-"""Orders in one call of a script: the server answers nobody else for a millisecond, and what it works on stays in its caches."""
+from pyengine.stores.redis.watermarks import Watermarks
 
 SCAN_ROWS = 1000
 """Ids or keys that are read at once."""
 
 _ID = re.compile(rb"0|[1-9][0-9]{0,19}")
-_save_script = Script("save_orders", "watermark")
 _remove_script = Script("remove_orders")
 _prune_script = Script("prune_set")
 
@@ -79,66 +78,18 @@ class OrderSteps:
         self.watermarks = Watermarks(raw + b"watermarks:orders", address)
         self.counts = Counts("hits", "misses", "written", "stale", "removed", "pruned", "errors")
         self._address = address
-        self._ttl_ms = b"%d" % max(1, round(ttl_s * 1000))
-        self._orders = raw + b"order:"
-        self._order_pattern = raw.replace(b"%", b"%%") + b"order:%d"
-        self._id_at = b"%d" % (len(self._orders) + 1)
-        self._users = raw + b"user_orders:"
-        self._sides = [raw + b"side_orders:1", raw + b"side_orders:2"]
+        self.keys = OrderKeys(prefix, ttl_s)
+        self._saves = OrderSaves(self.keys, self.definitions, self.watermarks, self.counts, address)
         self._sweep: _SweepPlace | None = None
 
     def save(self, orders: Records | Iterable[Order], mode: bytes = SAVE, mark: Mark | None = None) -> Steps[int]:
         """Save in one of three modes, and move the watermark with the last of the orders; return how many were stored."""
-        rows = order_array(orders, self.definitions.names, lent=self.definitions.lent, named=True)
-        if len(rows) == 0:
-            if mark is not None:
-                yield from self.watermarks.move(mark)
-            return 0
-        if len(rows) > 1 and len(np.unique(rows["order_id"])) < len(rows):
-            rows = order_rows(rows, self.definitions.names)
-        what = f"save of order {rows['order_id'][0]}" if len(rows) == 1 else f"save of {len(rows)} orders"
-        calls = _Calls(self, rows, mode, mark)
-        for _ in range(3):
-            yield from self.definitions.write(rows, what)
-            replies = yield from _save_script.call(what, calls)
-            refuse_errors(replies, what, self._address)
-            if mark is not None and any(isinstance(reply, bytes) for reply in replies):
-                self.definitions.forget()
-                self.watermarks.refuse_elsewhere(replies, mark)
-            stored: int = sum(reply for reply in replies if reply >= 0)
-            if all(reply >= 0 or reply == DONE for reply in replies):
-                self.counts.add("written", stored)
-                self.counts.add("stale", len(rows) - stored)
-                return stored
-            # The hash of instruments was wiped or evicted, or the server was wiped between two calls.
-            self.definitions.forget()
-        if mark is not None:
-            raise self.watermarks.vanished(what)
-        raise StoreUnavailable(f"redis at {self._address}: {what} failed: the instruments vanish as soon as they are written")
-
-    def save_call(self, rows: Records, mode: bytes, link: list[bytes]) -> tuple[list[Any], list[Any]]:
-        """Return keys and arguments of the script for at most CALL_ROWS orders."""
-        values = order_values(rows, self.definitions.names)
-        users, number = _distinct(rows["user"])
-        links = np.empty((len(rows), 3), np.uint8)
-        # User 0, who is nobody and comes first, has no set.
-        if users[0] == 0:
-            users = users[1:]
-        else:
-            number = number + 1
-        links[:, 0], links[:, 1] = number & 255, number >> 8
-        links[:, 2] = np.where(rows["status"] <= Status.PARTIALLY_FILLED, rows["side"], 0)
-        names = self.definitions.names.users
-        sets = [self._users + (names[user] or "").encode() for user in users.tolist()]
-        hashes = [self.watermarks.key, self.definitions.key]
-        keys = [*hashes, *map(self._order_pattern.__mod__, rows["order_id"].tolist()), *self._sides, *sets]
-        head = [b"%d" % len(rows), self._ttl_ms, mode, links.tobytes(), self._id_at, self._users, *link]
-        return keys, head + values
+        return self._saves.save(orders, mode, mark)
 
     def get(self, order_id: int) -> Steps[Order | None]:
         """Read one order."""
         order_id = order_id_of(order_id)
-        key = self._order_pattern % order_id
+        key = self.keys.pattern % order_id
         what = f"get of order {order_id}"
         (value,) = yield Exchange(what, [pack_command((b"GET", key))])
         if isinstance(value, ReplyError):
@@ -158,8 +109,8 @@ class OrderSteps:
         what = f"removal of order {ids[0]}" if len(ids) == 1 else f"removal of {len(ids)} orders"
         calls = [
             (
-                [*map(self._order_pattern.__mod__, some), *self._sides],
-                [b"%d" % len(some), self._id_at, self._users],
+                [*map(self.keys.pattern.__mod__, some), *self.keys.sides],
+                [b"%d" % len(some), self.keys.id_at, self.keys.users],
             )
             for some in parts_of(ids, CALL_ROWS)
         ]
@@ -171,14 +122,14 @@ class OrderSteps:
     def get_all(self) -> Steps[list[Order]]:
         """Read every order, by id."""
         found: dict[int, Order] = {}
-        pattern = _escaped(self._orders) + b"*"
+        pattern = _escaped(self.keys.orders) + b"*"
         cursor = b"0"
         while True:
             scan = pack_command((b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % SCAN_ROWS))
             (reply,) = yield Exchange("get_all", [scan])
             refuse_errors([reply], "get_all", self._address)
             cursor, keys = reply
-            ids = [key[len(self._orders) :] for key in keys]
+            ids = [key[len(self.keys.orders) :] for key in keys]
             for order in (yield from self._read([i for i in ids if _ID.fullmatch(i)], "get_all"))[0]:
                 found[order.order_id] = order
             if cursor == b"0":
@@ -212,7 +163,7 @@ class OrderSteps:
         """Whether there is no order at all."""
         cursor = b"0"
         while True:
-            scan = pack_command((b"SCAN", cursor, b"MATCH", _escaped(self._orders) + b"*", b"COUNT", b"%d" % SCAN_ROWS))
+            scan = pack_command((b"SCAN", cursor, b"MATCH", _escaped(self.keys.orders) + b"*", b"COUNT", b"%d" % SCAN_ROWS))
             (reply,) = yield Exchange("is_empty", [scan])
             refuse_errors([reply], "is_empty", self._address)
             cursor, keys = reply
@@ -248,12 +199,12 @@ class OrderSteps:
 
     def _more_sets(self, place: _SweepPlace) -> Steps[None]:
         """List some more sets of users."""
-        scan = pack_command((b"SCAN", place.keys_cursor, b"MATCH", _escaped(self._users) + b"*", b"COUNT", b"%d" % SCAN_ROWS))
+        scan = pack_command((b"SCAN", place.keys_cursor, b"MATCH", _escaped(self.keys.users) + b"*", b"COUNT", b"%d" % SCAN_ROWS))
         (reply,) = yield Exchange("sweep", [scan])
         refuse_errors([reply], "sweep", self._address)
         place.keys_cursor, keys = reply
         place.last_page = place.keys_cursor == b"0"
-        place.pending += [self._user_index(key[len(self._users) :].decode(errors="replace"), key) for key in keys]
+        place.pending += [self._user_index(key[len(self.keys.users) :].decode(errors="replace"), key) for key in keys]
 
     def _indexed(self, index: _Index, what: str, belongs: Any) -> Steps[list[Order]]:
         """Read the orders that a set names, and take out of it what doesn't belong there."""
@@ -281,7 +232,7 @@ class OrderSteps:
 
     def _prune(self, index: _Index, ids: Sequence[bytes], *, tidy: bool = False) -> Steps[int]:
         """Take ids out of a set unless they belong there now; while tidying up behind a read, a refusal is no error."""
-        calls = [([index.key], [self._orders, index.needle, *index.either, *some]) for some in parts_of(ids, SCAN_ROWS)]
+        calls = [([index.key], [self.keys.orders, index.needle, *index.either, *some]) for some in parts_of(ids, SCAN_ROWS)]
         replies = yield from _prune_script.call("prune", calls, write=False)
         if tidy:
             replies = [reply for reply in replies if not isinstance(reply, ReplyError)]
@@ -293,7 +244,7 @@ class OrderSteps:
         """Read orders by id; return them, and the ids of which there is none."""
         if not ids:
             return [], []
-        (values,) = yield Exchange(what, [pack_command((b"MGET", *(self._orders + i for i in ids)))])
+        (values,) = yield Exchange(what, [pack_command((b"MGET", *(self.keys.orders + i for i in ids)))])
         refuse_errors([values], what, self._address)
         present = {int(i): value for i, value in zip(ids, values, strict=True) if value is not None}
         orders = yield from self._orders_of(present, what)
@@ -303,7 +254,7 @@ class OrderSteps:
         """Make orders of values, by id."""
         read = []
         for order_id, value in values.items():
-            place = self._place(self._order_pattern % order_id)
+            place = self._place(self.keys.pattern % order_id)
             fields = read_object(value, place)
             read.append((order_id, place, fields, read_symbol(fields, place)))
         instruments = yield from self.definitions.read((symbol for _, _, _, symbol in read), what)
@@ -316,10 +267,10 @@ class OrderSteps:
         return orders
 
     def _user_index(self, user: str, key: bytes | None = None) -> _Index:
-        return _Index(key or self._users + user.encode(), b'"user_id":%b,' % json.dumps(user, ensure_ascii=False).encode())
+        return _Index(key or self.keys.users + user.encode(), b'"user_id":%b,' % json.dumps(user, ensure_ascii=False).encode())
 
     def _side_index(self, side: Side) -> _Index:
-        return _Index(self._sides[side - 1], b',"side":%d,' % side, (b',"status":1,', b',"status":2,'))
+        return _Index(self.keys.sides[side - 1], b',"side":%d,' % side, (b',"status":1,', b',"status":2,'))
 
     def _damage(self, reply: Any, what: str, key: bytes) -> Exception:
         """Make an error of a reply; a key that holds something else is damage."""
@@ -329,25 +280,6 @@ class OrderSteps:
 
     def _place(self, key: bytes) -> str:
         return f"redis at {self._address}, key {key.decode(errors='replace')}"
-
-
-class _Calls:
-    """The calls for a batch, made as they are sent: the server works on the first while the next is encoded."""
-
-    def __init__(self, steps: OrderSteps, rows: Records, mode: bytes, mark: Mark | None) -> None:
-        self._steps, self._rows, self._mode = steps, rows, mode
-        self._links = Links(mark, -(-len(rows) // CALL_ROWS))
-
-    def __iter__(self) -> Iterator[tuple[list[Any], list[Any]]]:
-        for number, at in enumerate(range(0, len(self._rows), CALL_ROWS)):
-            yield self._steps.save_call(self._rows[at : at + CALL_ROWS], self._mode, self._links.of(number))
-
-
-def _distinct(numbers: Records) -> tuple[Any, Any]:
-    """Return the different numbers in rising order, and for each of the given ones its place among them."""
-    if len(numbers) == 1:
-        return numbers, np.zeros(1, np.int64)
-    return np.unique(numbers, return_inverse=True)
 
 
 def _escaped(text: bytes) -> bytes:

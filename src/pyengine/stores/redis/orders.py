@@ -11,7 +11,8 @@ from pyengine.records import Records, Side
 from pyengine.stores.interfaces import Mark, OrderStore
 from pyengine.stores.redis.aio import AsyncOrders
 from pyengine.stores.redis.connection import RedisConnection
-from pyengine.stores.redis.order_steps import BACKFILL, SAVE, UPDATE, OrderSteps
+from pyengine.stores.redis.order_saves import BACKFILL, SAVE, UPDATE
+from pyengine.stores.redis.order_steps import OrderSteps
 from pyengine.stores.redis.store import RedisStore, connection_of, seconds_of
 
 DAY_S = 24 * 3600.0

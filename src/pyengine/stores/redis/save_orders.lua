@@ -5,7 +5,7 @@
 --   id begins; what the key of a user's set begins with; journal, after, to, before and behind of the watermark; the n values.
 -- Returns how many were stored; or, having done nothing, the refusal of the watermark, or -1 if there is no hash of instruments.
 -- Safe to do twice: an order gives way to one of the same or a higher version only.
-local call, pcall, find, match, sub, byte = redis.call, redis.pcall, string.find, string.match, string.sub, string.byte
+local call, find, match, sub, byte = redis.call, string.find, string.match, string.sub, string.byte
 local n, ttl, mode, links = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local id_at, user_sets = tonumber(ARGV[5]), ARGV[6]
 local journal, after, to, before, behind = unpack(ARGV, 7, 11)
@@ -34,11 +34,6 @@ local function user(value)
 end
 
 local joins, leaves = {}, {}
-local function note(list, key, id)
-  local ids = list[key]
-  if ids then ids[#ids + 1] = id else list[key] = {id} end
-end
-
 local olds = call('MGET', unpack(KEYS, 3, n + 2))
 local stored = 0
 for i = 1, n do
@@ -68,24 +63,7 @@ for i = 1, n do
   end
 end
 
--- A key of ours that holds something else gives way.
-local function change(command, key, ids)
-  local reply = pcall(command, key, unpack(ids))
-  if type(reply) == 'table' and reply.err and find(reply.err, 'WRONGTYPE', 1, true) then
-    call('DEL', key)
-    reply = pcall(command, key, unpack(ids))
-  end
-  return type(reply) == 'table' and reply.err and reply or nil
-end
-
-for key, ids in pairs(joins) do
-  local refused = change('SADD', key, ids)
-  if refused then return refused end
-  call('PEXPIRE', key, ttl)
-end
-for key, ids in pairs(leaves) do
-  local refused = change('SREM', key, ids)
-  if refused then return refused end
-end
+local refused = change_sets('SADD', joins, ttl) or change_sets('SREM', leaves)
+if refused then return refused end
 move_watermark(KEYS[1], journal, to, behind)
 return stored

@@ -21,7 +21,7 @@ from pyengine.stores.arguments import limit_of
 from pyengine.stores.interfaces import Mark
 from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.redis.definitions import Definitions
-from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, pack_command, parts_of, refuse_errors
+from pyengine.stores.redis.exchange import Counts, Exchange, Script, Steps, bracket, pack_command, refuse_errors, send_brackets
 from pyengine.stores.redis.replies import ReplyError, code_of, store_error
 from pyengine.stores.redis.scores import HIGHEST, Ranked, place, scores_after
 from pyengine.stores.redis.watermarks import DONE, Links, Watermarks
@@ -36,7 +36,6 @@ _EMPTY = Ranked(0, b"", -math.inf)
 """What stands for the newest trade of an empty set."""
 
 _ID = re.compile(rb'\{"trade_id":([1-9][0-9]{0,18}),')
-_MULTI, _EXEC = pack_command((b"MULTI",)), pack_command((b"EXEC",))
 _add_script = Script("add_trades", "watermark")
 _merge_script = Script("merge_trades", "watermark")
 
@@ -140,21 +139,13 @@ class TradeSteps:
 
     def _add(self, rows: Records, newest: Ranked, mark: Mark | None, what: str) -> Steps[list[Any]]:
         """Add trades that are newer than the newest; return for each part of them how many were new, or what refused it."""
-        for whole in (False, True):
-            parts = _Additions(self, rows, newest, mark, whole=whole)
-            replies = yield Exchange(what, parts, write=True, replies_each=_Additions.COMMANDS)
-            outcomes: list[Any] = []
-            for part in parts_of(replies, _Additions.COMMANDS):
-                refuse_errors(part, what, self._address)
-                begun, added, ended = part[-1]
-                if isinstance(begun, ReplyError) and code_of(begun) == "NOSCRIPT" and not whole:
-                    break
-                refuse_errors([begun, ended], what, self._address)
-                if begun == 0:
-                    refuse_errors([added], what, self._address)
-                outcomes.append(added if begun == 0 else begun)
-            else:
-                break
+        parts = _Additions(self, rows, newest, mark)
+        found = yield from send_brackets(what, parts.packed, self._address)
+        outcomes: list[Any] = []
+        for begun, added, _ in found:
+            if begun == 0:
+                refuse_errors([added], what, self._address)
+            outcomes.append(added if begun == 0 else begun)
         if all(isinstance(outcome, int) and outcome >= 0 for outcome in outcomes):
             self._newest = parts.last
         return outcomes
@@ -239,32 +230,29 @@ class TradeSteps:
 
 
 class _Additions:
-    """The transactions for a batch, made as they are sent; `last` is the newest trade after them.
+    """The transactions for a batch, made as they are sent; `last` is the newest trade after them."""
 
-    `whole` sends the script, which the server then knows when it comes to the second half.
-    """
-
-    COMMANDS = 5
-
-    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked, mark: Mark | None, *, whole: bool) -> None:
-        self._steps, self._rows, self._whole = steps, rows, whole
+    def __init__(self, steps: TradeSteps, rows: Records, newest: Ranked, mark: Mark | None) -> None:
+        self._steps, self._rows, self._newest = steps, rows, newest
         self._links = Links(mark, -(-len(rows) // CALL_ROWS))
         self.last = newest
 
-    def __iter__(self) -> Iterator[bytes]:
+    def packed(self, whole: bool) -> Iterator[bytes]:
+        """Pack them; `whole` with the script itself."""
         steps = self._steps
+        self.last = self._newest
         for number, at in enumerate(range(0, len(self._rows), CALL_ROWS)):
             rows = self._rows[at : at + CALL_ROWS]
             members = trade_values(rows, steps.definitions.names)
             link = [members[-1], *self._links.of(number)]
-            begin = _add_script.pack(steps.keys, [b"begin", self.last.member, *link], whole=self._whole)
+            begin = _add_script.pack(steps.keys, [b"begin", self.last.member, *link], whole=whole)
             end = _add_script.pack(steps.keys, [b"end", b"%d" % steps.kept, *link])
             scores = scores_after(self.last.score, rows["ts_ns"])
             adding: list[Any] = [b"ZADD", steps.keys[2], b"NX", *members, *members]
             adding[3::2] = map(b"%d".__mod__, scores)
             adding[4::2] = members
             self.last = Ranked(int(rows["trade_id"][-1]), members[-1], float(scores[-1]))
-            yield b"".join((_MULTI, begin, pack_command(tuple(adding)), end, _EXEC))
+            yield bracket(begin, pack_command(tuple(adding)), end)
 
 
 def _by_id(rows: Records) -> Records:
