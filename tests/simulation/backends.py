@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy as np
-
 from pyengine._core.record_arrays import order_array, trade_array
+
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import TRADE_DTYPE, Records, Side
 from pyengine.store_errors import StoreUnavailable

@@ -15,10 +15,10 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from pyengine._core.consumer import Consumer
 from simulation.backends import ORDERS, TRADES, Backend
 from simulation.journaled import BrokenPromise, JournaledSimulation, State
 
-from pyengine._core.consumer import Consumer
 from pyengine.journal import JournalError
 from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE, Kind, Records
@@ -162,7 +162,7 @@ class LayeredSimulation(JournaledSimulation):
 
     def backend(self) -> None:
         """Have something happen to a backend."""
-        table, kind, backend = self.rng.choice(self.backends)
+        _, kind, backend = self.rng.choice(self.backends)
         what = self.rng.choice(("trouble", "down", "up", "up", "copy", "restore", "wipe"))
         if what == "trouble":
             backend.trouble = self.rng.choice((0.0, 0.1, 0.5))
@@ -224,7 +224,7 @@ class LayeredSimulation(JournaledSimulation):
 
     def snapshot(self) -> None:
         """Write one; nothing is pruned, as a layer may have to begin anew."""
-        with mock.patch("simulation.journaled.prune", lambda *_, **__: []):
+        with mock.patch("simulation.journaled.prune", return_value=[]):
             super().snapshot()
 
     def revive(self, *, dead: bool = False) -> None:
@@ -291,9 +291,9 @@ class LayeredSimulation(JournaledSimulation):
             mock.patch.object(RecordRing, "wait", wait),
             mock.patch.object(RecordRing, "pause", pause),
             mock.patch.object(RecordRing, "_wait_for_progress", pause),
-            mock.patch.object(LayerWriter, "start", lambda writer: None),
+            mock.patch.object(LayerWriter, "start"),
             mock.patch.object(LayerWriter, "join", join),
-            mock.patch.object(EngineFeed, "_start", lambda feed: None),
+            mock.patch.object(EngineFeed, "_start"),
         ):
             try:
                 yield
