@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from command_streams import MIXES, random_rows
@@ -91,6 +92,7 @@ class JournaledSimulation:
                     self_trade=SelfTrade.CANCEL_TAKER,
                     ring_capacity=self.ring_capacity,
                     publish_wait_s=0.0,
+                    **self.stores(),
                 )
             except JournalError:
                 journal.crash()
@@ -105,6 +107,10 @@ class JournaledSimulation:
         for number, name in enumerate(NAMES, start=1):
             engine.user(name, MODES[number])
         self.note()
+
+    def stores(self) -> dict[str, Any]:
+        """Make what follows the engine."""
+        return {}
 
     def users(self, engine: Engine | None = None) -> int:
         engine = self.engine if engine is None else engine
@@ -225,12 +231,16 @@ class JournaledSimulation:
         journal = self.engine.journal
         assert isinstance(journal, SteppedJournal)
         journal.crash()
+        self.drop()
         self.engine = None
         self.counts["cuts" if power else "crashes"] += 1
         if power:
             self.disk.cut_power(self.path)
         self.recovered()
         self.begin()
+
+    def drop(self) -> None:
+        """Forget what was in memory."""
 
     # --- what must be so ----------------------------------------------------------------------------------------------
 

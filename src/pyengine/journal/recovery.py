@@ -117,8 +117,7 @@ def _recovered(
 ) -> Recovered | None:
     """Go on from a snapshot, or from nothing; None if the journal ends before the snapshot."""
     begin = 1 if base is None else base.engine.next_seq
-    # From its last event on, not from the next one: what was defined between the two may be in the segment before.
-    reader = JournalReader(path, begin - 1)
+    reader = JournalReader(path, begin)
     replayed = Replayed(until_seq, until_ns, options, base, beside)
     if base is not None and beside is not None and base.orders is not None:
         beside.begin(base.engine, base.orders)

@@ -315,8 +315,7 @@ def prune(
     paths, gone = segment_paths(folder), []
     # A segment ends where the next one begins; the newest stays in any case. The oldest goes first: no gap is left by a crash.
     for segment, following in pairwise(paths):
-        # One that ends with the last event of a snapshot may have definitions behind it.
-        if int(following.name[:20]) >= needed:
+        if int(following.name[:20]) > needed:
             break
         if archive is not None:
             _archive(segment, Path(archive), disk)

@@ -184,7 +184,7 @@ class CatchUp:
         """Write what is in the journal by now; return whether the layer has joined the ring on the way."""
         layer, source = self._layer, place.source
         after, whole = place.seq, False
-        if place.watermark is None and layer.is_cache and source.begins_after > 0:
+        if not place.watermark and layer.is_cache and source.begins_after > 0:
             # What a cache can't be told any more, it doesn't need to have.
             after, whole = source.begins_after, True
         for rows, to_seq in source.records(after, layer.batch, whole=whole):

@@ -218,6 +218,13 @@ class Layer:
             return None
         return Mark(place.source.journal, place.watermark, to_seq)
 
+    def mark_here(self) -> Mark | None:
+        """Make what has a store write only while its watermark is where it was left; None if it has none."""
+        place = self.place
+        if place is None or not place.marked or place.watermark is None:
+            return None
+        return Mark(place.source.journal, place.watermark, place.watermark)
+
     # --- what the writer does -----------------------------------------------------------------------------------------
 
     def prepare(self, rows: Records) -> tuple[Records | list[Any], dict[int, FieldError]]:

@@ -139,7 +139,8 @@ class LayerWriter(threading.Thread):
                     layer.refuse(int(positions[row]), error)
                 right = np.setdiff1d(np.arange(len(rows)), np.fromiter(wrong, np.intp))
                 prepared, positions = rows[right], positions[right]
-            self._save(prepared, positions, layer.mark_to(covered))
+            # What the store has already it is given once more, but not if it was wiped meanwhile.
+            self._save(prepared, positions, layer.mark_to(covered) or layer.mark_here())
         elif covered is not None and layer.mark_to(covered) is not None:
             self._save(rows, positions[:0], layer.mark_to(covered))
         if layer.place is not None and covered is not None and covered > layer.place.seq:
@@ -159,22 +160,32 @@ class LayerWriter(threading.Thread):
             place.move(covered, nothing)
 
     def _save(self, things: Records | list[Any], positions: NDArray[Any], mark: Mark | None) -> None:
-        """Write records and move the watermark, in one piece if they fit into a batch."""
+        """Write records and move the watermark, in one piece, however large: what is lost between two pieces would not be seen.
+
+        Only if the store refuses something of it, it goes bit by bit, each of which finds the watermark where it was.
+        """
         layer = self._layer
         store = layer.store
         if mark is None:
             self._write(store.save_batch, things, positions)
             return
-        if len(things) <= layer.batch:
-            if self._attempt(lambda part: store.save_marked(part, mark), things) is None:
-                layer.count("written", len(things))
-                return
-        elif self._attempt(lambda _: _check(store.watermark(mark.journal), mark), ()) is not None:
-            raise LayerStopped(f"{layer.name} doesn't tell how far it is")
-        self._write(store.save_batch, things, positions)
-        refusal = self._attempt(lambda part: store.save_marked(part, mark), things[:0])
+        if self._attempt(lambda part: store.save_marked(part, mark), things) is None:
+            layer.count("written", len(things))
+            return
+        at = mark.after or 0
+        if mark.after is None:
+            # Or a crash would leave records that seem to be somebody else's.
+            begun = Mark(mark.journal, None, at)
+            self._must_mark(lambda _: store.save_marked(things[:0], begun))
+        stays = Mark(mark.journal, at, at)
+        self._write(lambda part: store.save_marked(part, stays), things, positions)
+        moves = Mark(mark.journal, at, mark.to)
+        self._must_mark(lambda _: store.save_marked(things[:0], moves))
+
+    def _must_mark(self, call: Callable[[Any], object]) -> None:
+        refusal = self._attempt(call, ())
         if refusal is not None:
-            raise LayerStopped(f"{layer.name} must take its watermark, refuses it: {refusal}") from refusal
+            raise LayerStopped(f"{self._layer.name} must take its watermark, refuses it: {refusal}") from refusal
 
     def _write(self, write: Callable[[Any], object], things: Sequence[Any] | NDArray[Any], positions: NDArray[Any]) -> None:
         """Write all of it, halving what is refused until single records are left, which are noted."""
@@ -293,11 +304,6 @@ class LayerWriter(threading.Thread):
         elif not self._missed_said and missed[-1][1] >= layer.cursor.taken:
             self._missed_said = True
             layer.log.error("%s misses records from %d on: more than the ring holds are waiting", layer.name, missed[-1][0])
-
-
-def _check(watermark: int | None, mark: Mark) -> None:
-    if watermark != mark.after:
-        raise WatermarkMoved(watermark)
 
 
 def settle(batch: Batch) -> tuple[Records, Records, NDArray[np.int64]]:
