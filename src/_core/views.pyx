@@ -7,6 +7,7 @@ from pyengine._core.ladder cimport (
 from pyengine._core.orders cimport append_to_level, new_order
 from pyengine._core.port cimport pye_add_overflows, pye_mul_overflows
 from pyengine._core.records cimport OUT_OF_MEMORY
+from pyengine._core.requests cimport requests_check
 from pyengine._core.state cimport NO_ENTRY, Order, State, User, find_entry, order_of, state_reserve
 
 
@@ -281,7 +282,9 @@ cdef Finding view_check(const State* s) noexcept nogil:
                 s.pool.levels[bids.best_level].price_ticks >= s.pool.levels[asks.best_level].price_ticks:
             return found(b"a book is crossed", 2 * book)
     f = check_users(s, &tally)
-    return f if f.what != NULL else check_slabs(s, &tally)
+    if f.what == NULL:
+        f = check_slabs(s, &tally)
+    return f if f.what != NULL else found(requests_check(&s.requests), 0)
 
 
 # --- loading --------------------------------------------------------------------------------------------------------------
