@@ -48,9 +48,7 @@ class Run:
         One for each command: a `Status` below 32, a `Reason` from 32 on.
     """
 
-    def __init__(
-        self, buffer: EventBuffer | None, status: NDArray[np.uint8], repeated: NDArray[np.bool_] | None = None
-    ) -> None:
+    def __init__(self, buffer: EventBuffer | None, status: NDArray[np.uint8], repeated: NDArray[np.bool_] | None = None) -> None:
         self._buffer = buffer
         self._repeated = repeated
         self.status = status
@@ -327,9 +325,7 @@ class Engine(EngineCore):
         which = 0 if side is None else _side(side)
         return self.mass_cancel_lots(index, which, self._user(user), ts_ns, client_order_id)
 
-    def run(
-        self, commands: Records | Commands, *, client_ids: NDArray[np.uint64] | None = None, events: bool = True
-    ) -> Run:
+    def run(self, commands: Records | Commands, *, client_ids: NDArray[np.uint64] | None = None, events: bool = True) -> Run:
         """Run an array of commands, without the GIL.
 
         Each row is one command; a bad row is rejected by the reason in its status and changes nothing else.

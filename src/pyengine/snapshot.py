@@ -100,7 +100,8 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
         for number, name in enumerate(header["users"], start=1):
             if engine.user(name) != number:
                 raise SnapshotError(f"user {name!r} must be number {number}")  # noqa: TRY301  one place for all that contradicts
-        load(engine, header["counters"], *arrays[:5], *([header["requests"], *arrays[5:]] if arrays[5:] else []))
+        window: Any = [header["requests"]] if len(arrays) == len(_ARRAYS) else []
+        load(engine, header["counters"], *arrays[:5], *window, *arrays[5:])
         state_hash = header["state_hash"]
     except SnapshotError:
         raise
