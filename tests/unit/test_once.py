@@ -357,9 +357,9 @@ def test_what_was_refused_for_want_of_room_may_come_again() -> None:
     seq = engine.next_seq
     with pytest.raises(RingFullError):
         engine.submit(A, "buy", 3, 9, client_order_id=7)
+    assert slow.lag == 62  # nobody has heard of it
     out = engine.run(_taker(3), client_ids=np.array([7], np.uint64))
     assert out.status.tolist() == [Reason.RING_FULL]
-    assert slow.lag == 62  # nobody has heard of it
     assert engine.cancel(98, client_order_id=9).status == Reason.UNKNOWN_ORDER
     with pytest.raises(RingFullError):
         engine.cancel(99, client_order_id=8)
