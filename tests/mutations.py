@@ -153,6 +153,48 @@ MUTANTS = (
         "",
         "unit/test_bad_rows.py::test_reserved_bytes_must_be_zero_however_the_array_lies",
     ),
+    Mutant(
+        "another price under the same client order id is taken for a repetition",
+        "requests.pyx",
+        "same &= first.price_ticks == again.price_ticks",
+        "same &= True",
+        "unit/test_once.py::test_other_contents_are_refused_and_the_first_ones_stay",
+    ),
+    Mutant(
+        "one command less is remembered",
+        "requests.pyx",
+        "while w.count != 0 and (w.count == w.limit or",
+        "while w.count != 0 and (w.count + 1 == w.limit or",
+        "property/test_once.py::test_streams_run_as_a_dictionary_says",
+    ),
+    Mutant(
+        "time goes back for remembered commands",
+        "requests.pyx",
+        "w.latest_ns = max(w.latest_ns, request.ts_ns)",
+        "w.latest_ns = request.ts_ns",
+        "property/test_once.py::test_streams_run_as_a_dictionary_says",
+    ),
+    Mutant(
+        "recovery remembers commands without what came of them",
+        "recovery.pyx",
+        "            request_take(&s.requests, e)\n",
+        "            pass\n",
+        "property/test_once.py::test_each_command_begins_where_another_engine_may_go_on",
+    ),
+    Mutant(
+        "a malformed command leaves its request behind",
+        "once.pyx",
+        "        s.out.seq = request.seq\n",
+        "        pass\n",
+        "unit/test_once.py::test_bad_arguments_change_nothing",
+    ),
+    Mutant(
+        "a request is published before it is known whether its command runs",
+        "state.pyx",
+        "s.out.published = s.out.seq - s.out.pending",
+        "s.out.published = s.out.seq",
+        "unit/test_once.py::test_what_was_refused_for_want_of_room_may_come_again",
+    ),
 )
 
 

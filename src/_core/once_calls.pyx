@@ -63,7 +63,7 @@ cdef Result once_call(EngineCore engine, const Command* c, object client_order_i
     cdef Result result
     engine.enter()
     if engine.refusal is not None:
-        raise engine.refusal
+        raise engine.refusal.with_traceback(None)
     engine.stores_ready(1)
     s.impatient = False
     s.out.kept = s.out.seq

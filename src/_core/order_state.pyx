@@ -80,6 +80,8 @@ cdef int order_state_clear(OrderStoreState* s) noexcept nogil:
     fresh.applied = s.applied
     fresh.cut = s.cut
     fresh.partial = s.partial
+    fresh.request_id = s.request_id
+    fresh.request_seq = s.request_seq
     fresh.cleared = s.cleared + s.open_count + s.finished_count
     order_state_free(s)
     s[0] = fresh

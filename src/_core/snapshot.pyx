@@ -222,6 +222,7 @@ cdef int load_requests(State* s, window, requests, trades) except -1:
     cdef RequestWindow* w = &s.requests
     cdef uint64_t n, count = len(requests), done = 0, total = len(trades)
     cdef unsigned char[::1] remembered, traded
+    cdef uint32_t i
     cdef const RequestRecord* row
     cdef RequestEntry* r
     limit, age_ns, latest_ns = window
@@ -259,6 +260,9 @@ cdef int load_requests(State* s, window, requests, trades) except -1:
             memcpy(r.trades, <const Event*>&traded[0] + done, r.trade_count * sizeof(Event))
             done += r.trade_count
             w.trades += r.trade_count
+            for i in range(r.trade_count):
+                if r.trades[i].kind != TRADE:
+                    raise SnapshotError(f"remembered command {n} must have trades, has others among them")
     if done != total:
         raise SnapshotError(f"the remembered commands must have {total} trades together, had {done}")
     return 0

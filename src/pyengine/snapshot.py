@@ -100,9 +100,9 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
         for number, name in enumerate(header["users"], start=1):
             if engine.user(name) != number:
                 raise SnapshotError(f"user {name!r} must be number {number}")  # noqa: TRY301  one place for all that contradicts
-        books, orders, modes, users, entries, *window = arrays
-        counts = header["requests"] if window else None
-        load(engine, header["counters"], books, orders, modes, users, entries, counts, *window)
+        window = [header["requests"]] if len(arrays) == len(_ARRAYS) else []
+        everything: list[Any] = [*arrays[:5], *window, *arrays[5:]]
+        load(engine, header["counters"], *everything)
         state_hash = header["state_hash"]
     except SnapshotError:
         raise

@@ -6,8 +6,8 @@ from typing import Any
 
 from pyengine.engine import Engine
 
-# What journals had before they said it.
-_DEFAULTS: dict[str, Any] = {"client_ids": 65536, "client_id_age_ns": None}
+# What it meant when journals didn't say it yet.
+_DEFAULTS: dict[str, Any] = {"self_trade": None, "client_ids": 65536, "client_id_age_ns": None}
 
 
 def configured(engine: Engine) -> dict[str, Any]:
@@ -20,11 +20,5 @@ def configured(engine: Engine) -> dict[str, Any]:
 
 
 def engine_options(content: dict[str, Any]) -> dict[str, Any]:
-    """Read the arguments of `Engine` out of a journal's configuration.
-
-    Raises
-    ------
-    KeyError
-        One is missing.
-    """
-    return {"self_trade": content["self_trade"]} | {name: content.get(name, value) for name, value in _DEFAULTS.items()}
+    """Read the arguments of `Engine` out of a journal's configuration."""
+    return {name: content.get(name, value) for name, value in _DEFAULTS.items()}

@@ -264,8 +264,8 @@ class Journal:
             As for `attach`.
         **options
             `ring_capacity`, `capacity` and `publish_wait_s` of `Engine`; also `instruments`, `self_trade`, `client_ids` and
-            `client_id_age_ns`, of which those that the journal has stay as they are; and `order_store` and `trade_store`.
-            Memory is filled with all that the journal still tells of, layers below fetch from it what they lack, by themselves.
+            `client_id_age_ns`, of which those that the journal has stay as they are; and `order_store` and `trade_store`. Memory
+            is filled with all that the journal still tells of, layers below fetch from it what they lack, by themselves.
 
         Raises
         ------

@@ -213,13 +213,15 @@ class Replayed:
 
     def _configure(self, segment: Segment, frame: Frame) -> None:
         content = configuration_of(segment, frame)
+        if "self_trade" not in content:
+            raise _damaged(segment, frame, "the configuration must have 'self_trade'")
         if self._engine is None:
             if segment.header.number != 1:
                 raise _damaged(segment, frame, "the segments before must be there, are missing")
             try:
                 self._engine = Engine(**engine_options(content), **self._options)
-            except (KeyError, FieldError) as error:
-                raise _damaged(segment, frame, f"the configuration must have {error}") from error
+            except FieldError as error:
+                raise _damaged(segment, frame, f"the configuration must be an engine's: {error}") from error
             self._recovery = Recovery(self._engine)
             if self._beside is not None:
                 self._beside.begin(self._engine, None)
