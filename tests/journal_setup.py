@@ -6,6 +6,7 @@ import errno
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,4 +131,9 @@ def until(happened: Callable[[], object], timeout_s: float = 20.0) -> None:
 
 
 def size_of(path: Path) -> int:
-    return sum(entry.stat().st_size for entry in path.iterdir())
+    """Add up the files of a folder; one may go at any moment."""
+    sizes = []
+    for entry in path.iterdir():
+        with suppress(FileNotFoundError):
+            sizes.append(entry.stat().st_size)
+    return sum(sizes)
