@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
 from stores.postgres_rows import order, trade
-from stores.servers import run_sql
+from stores.servers import PostgresServer, run_sql
 from stores.test_postgres_migrations import FIRST_ROWS, at_version
 
 from pyengine.store_errors import SchemaError, StoreRefused, StoreUnavailable, WatermarkMoved
@@ -56,6 +56,15 @@ def test_a_table_that_is_emptied_forgets_its_own(postgres_database: str, stores:
         store.save_marked([], mark(None, 5))
     run_sql(postgres_database, f"TRUNCATE {table}")
     assert [store.watermark(JOURNAL) for store in stores] == ([None, 5] if table == "orders" else [5, None])
+
+
+def test_a_table_that_is_emptied_by_somebody_who_may_do_no_more(own_postgres: Callable[..., PostgresServer]) -> None:
+    server = own_postgres()
+    with PostgresTradeStore(server.url) as trades:
+        trades.save_marked(trades_of(1), mark(None, 5))
+        server.execute("CREATE ROLE cleaner; GRANT TRUNCATE ON trades TO cleaner")
+        server.execute("SET ROLE cleaner; TRUNCATE trades")
+        assert trades.watermark(JOURNAL) is None
 
 
 def test_in_a_schema_of_its_own(postgres_database: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from stores.contract.backends import Place
 from stores.contract.marked_stores import MARKED_BACKENDS, SHARED_BACKENDS, MarkedBackend, World
 from stores.contract.samples import order_array, trade_array
@@ -253,6 +256,53 @@ def test_the_error_can_be_pickled() -> None:
     assert (type(again), again.actual, str(again)) == (WatermarkMoved, None, str(error))
     assert str(error) == f"postgres, trades: watermark of journal {JOURNAL} must be 3, was none"
     assert "was 7" in str(WatermarkMoved(7))
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_sequence_is_as_the_model(world: World, store: Any, seed: int) -> None:
+    """Marks that fit and that don't, wipes, copies brought back, plain writes."""
+    world.wipe(store)
+    chance = random.Random(seed)
+    ids: set[int] = set()
+    at: int | None = None
+    copy: tuple[Callable[[], None], set[int], int | None] | None = None
+    for _ in range(40):
+        numbers = chance.sample(range(1, 400), chance.choice([0, 1, 3, 40, 300]))
+        start = chance.choice([at, at, at, None, 5])
+        to = (start or 0) + chance.choice([0, 1, 50])
+        match chance.choice(["marked"] * 6 + ["plain", "forget", "wipe", "keep", "back"]):
+            case "marked" if start == at:
+                store.save_marked(world.records(*numbers), mark(start, to))
+                ids, at = ids | set(numbers), to
+            case "marked" if to == at:
+                assert store.save_marked(world.records(*numbers), mark(start, to)) == 0
+            case "marked":
+                with pytest.raises(WatermarkMoved) as raised:
+                    store.save_marked(world.records(*numbers), mark(start, to))
+                assert raised.value.actual == at
+            case "plain":
+                store.save_batch(world.records(*numbers))
+                ids |= set(numbers)
+            case "forget":
+                store.forget_watermark(JOURNAL)
+                at = None
+            case "wipe":
+                world.wipe(store)
+                ids, at = set(), None
+                # The instruments went too: who doesn't go by the watermark has to be told.
+                with pytest.raises(WatermarkMoved):
+                    store.save_marked([], mark(6, 7))
+            case "keep" if copy is None:
+                copy = (world.keep(store), ids.copy(), at)
+            case "back" if copy is not None:
+                copy[0]()
+                ids, at, copy = copy[1], copy[2], None
+                with pytest.raises(WatermarkMoved):
+                    store.save_marked([], mark(100_000, 100_001))
+        assert store.watermark(JOURNAL) == at
+    store.save_marked(world.records(1, 2), mark(at, 1000))
+    assert world.held(store) == sorted(ids | {1, 2})
 
 
 @pytest.mark.parametrize("world", SHARED_BACKENDS, ids=str, indirect=True)

@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.store_errors import StoreClosed
+from pyengine.store_errors import StoreClosed, StoreDamaged
 from pyengine.stores.arguments import path_of
 from pyengine.stores.audit.checkpoint import ChainHead, chain_lines, chain_path
 from pyengine.stores.interfaces import StoreStats
@@ -164,16 +164,24 @@ class HeadKeeper(ABC):
 
     def _bring(self, head: ChainHead) -> None:
         if self._older is None:
-            kept = {each.link for each in self.heads()}
-            known = links_among(self.path, kept)
-            self.counts["strange_heads"] = len(kept - known)
-            for link in sorted(kept - known):
-                _log.error(
-                    "%s: the head %s of %s isn't in its chain: the log was cut off or made anew", self.place, link, self.path
-                )
-            self._older = known
+            self._older = self._earlier()
         self.keep(head, self._older - {head.link})
         self._older = {head.link}
+
+    def _earlier(self) -> set[str]:
+        """Look up which heads of earlier starts the chain has, and report the others."""
+        try:
+            kept = {each.link for each in self.heads()}
+        except StoreDamaged as error:
+            # What nobody can read is no reason to keep no head at all.
+            _log.error("%s", error)
+            self.counts["strange_heads"] = 1
+            return set()
+        known = links_among(self.path, kept)
+        self.counts["strange_heads"] = len(kept - known)
+        for link in sorted(kept - known):
+            _log.error("%s: the head %s of %s isn't in its chain: the log was cut off or made anew", self.place, link, self.path)
+        return known
 
     def _failed(self, error: Exception) -> None:
         self.counts["head_errors"] += 1

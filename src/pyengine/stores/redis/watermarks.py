@@ -66,7 +66,8 @@ class Watermarks:
     def read(self, journal: str) -> Steps[int | None]:
         """Read a watermark; what is no number, or no hash, is none."""
         field = journal_of(journal).encode()
-        (reply,) = yield Exchange("watermark", [pack_command((b"HGET", self.key, field))])
+        # With the deadline of writes: who asks is about to write, and has no other layer to go to.
+        (reply,) = yield Exchange("watermark", [pack_command((b"HGET", self.key, field))], write=True)
         if isinstance(reply, ReplyError) and code_of(reply) == "WRONGTYPE":
             return None
         refuse_errors([reply], "watermark", self._address)

@@ -9,9 +9,10 @@ CREATE TABLE watermarks (
     PRIMARY KEY (store, journal)
 ) WITH (fillfactor = 50);
 
--- A table that is emptied has got nowhere.
+-- A table that is emptied has got nowhere, whoever empties it.
 
-CREATE OR REPLACE FUNCTION forget_watermarks() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION forget_watermarks() RETURNS TRIGGER
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE format('DELETE FROM %I.watermarks WHERE store = %L', TG_TABLE_SCHEMA, TG_TABLE_NAME);
     RETURN NULL;
