@@ -70,6 +70,12 @@ TARGETS: Final[Mapping[str, Target]] = {
     "redis_orders": Target(words="Redis: orders with both index sets", unit="k orders/s", must=100, aim=160, more_is_better=True),
     "postgres_trades": Target(words="Postgres: trades", unit="k trades/s", must=250, aim=500, more_is_better=True),
     "postgres_orders": Target(words="Postgres: orders upserted", unit="k orders/s", must=60, aim=150, more_is_better=True),
+    "postgres_catch_up": Target(
+        words="Postgres: trades, catching up from the journal", unit="k trades/s", must=150, aim=300, more_is_better=True
+    ),
+    "redis_catch_up": Target(
+        words="Redis: trades, catching up from the journal", unit="k trades/s", must=200, aim=400, more_is_better=True
+    ),
     "sustained": Target(
         words="four layers at once, sustained, nothing lost", unit="k trades/s", must=80, aim=150, more_is_better=True
     ),

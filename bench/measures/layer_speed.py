@@ -17,6 +17,7 @@ from bench.figures import Figure, Section
 from bench.flows import Records, mixed_flow
 from bench.market import INSTRUMENT, order_objects, orders, trades
 from bench.market import names as market_names
+from bench.measures.layer_catch_up import caught_up
 from bench.measures.layer_engine import COMMANDS, attached
 from bench.measures.layer_sustained import STALL_S, sustained
 from bench.meter import Meter
@@ -57,6 +58,9 @@ Behind an engine: arrays of {commands:,} commands of the mixed flow, which the r
 stores in memory alone, one with a four-layer trade composite, and one with an order composite of memory, Redis and
 Postgres too. They take turns, all layers have caught up before each, and the clock stops when `run` has returned events
 and trades. All trades are compared with the flow's, and with what the layers hold.
+
+Catching up: an engine is resumed from a journal of {caught_up:,} trades and twice as many orders, with one layer that is
+empty. The clock stops when `flush` says that it has everything, and all of it is compared with the journal.
 
 {servers}
 """
@@ -275,6 +279,7 @@ def measure(sizes: Sizes) -> Section:
         "trades into each backend": lambda maker: trade_rates(maker, sizes),
         "orders into each backend": lambda maker: order_rates(maker, sizes),
         "all layers at once": lambda maker: sustained(maker, sizes.sustained_s),
+        "catching up": lambda maker: caught_up(maker, sizes),
     }
     with running() as places:
         for words, part in parts.items():
@@ -293,6 +298,7 @@ def measure(sizes: Sizes) -> Section:
             seconds=sizes.sustained_s,
             patience=STALL_S,
             commands=COMMANDS,
+            caught_up=sizes.speed_records,
             servers=places.settings().strip(),
         )
     return Section(title="Layers, what they take", text=text, figures=figures)

@@ -32,6 +32,7 @@ from pyengine.store_errors import StoreUnavailable
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
 from pyengine.stores.composite.sequence import Sequence
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -151,6 +152,15 @@ def test_watermarks_move_with_what_happens(deployment: Deployment) -> None:
     eventually(lambda: deployment.engine.lowest_watermark == journal.durable_seq)
     assert deployment.orders.marks == deployment.trades.marks == {journal.identity: journal.durable_seq}
     assert deployment.order_store.stats().layers[1].gauges["watermark"] == journal.durable_seq
+
+
+def test_a_batch_that_covers_no_event_moves_no_watermark(deployment: Deployment) -> None:
+    [layer] = deployment.order_store.layers
+    eventually(lambda: not layer.is_behind)
+    assert layer.place.watermark is None
+    assert layer.mark_to(0) is None
+    assert layer.mark_to(None) is None
+    assert layer.mark_to(1) == Mark(deployment.journal.identity, None, 1)
 
 
 def test_a_watermark_moves_without_records_too(deployment: Deployment) -> None:
@@ -599,7 +609,9 @@ from pyengine.journal import Journal
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
 from pyengine.stores.composite.sequence import Sequence
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
 path, turn = sys.argv[1], int(sys.argv[2])

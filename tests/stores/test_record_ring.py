@@ -259,6 +259,23 @@ def test_a_cursor_that_follows_a_journal_takes_nothing_behind_a_gap() -> None:
     assert ring.take(cursor, 9).rows["order_id"].tolist() == [6, 7]
 
 
+def test_a_cursor_that_follows_a_journal_goes_on_in_a_ring_of_somebody_else() -> None:
+    ring = RecordRing(ORDER_RECORD_DTYPE, 4)
+    cursor = ring.add_cursor()
+    cursor.follows = True
+    ring.sequence.note(0, 10, 0)
+    ring.let_go(cursor)
+    for position in range(1, 8):
+        ring.push(rows(position))
+        ring.sequence.note_foreign(position, position)
+    assert ring.take(cursor, 9) is None
+    assert not ring.join(cursor, 9, near=False), "event 10 is yet to come"
+    assert not ring.join(cursor, 10, near=True)
+    assert ring.join(cursor, 10, near=False)
+    assert ring.take(cursor, 9).rows["order_id"].tolist() == [6, 7]
+    assert ring.missed(cursor) == ((1, 5),)
+
+
 def test_a_cursor_that_follows_a_journal_is_overtaken_while_it_copies() -> None:
     class Overtaken(RecordRing):
         def _copy(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -137,11 +137,18 @@ class Intake:
                     to_memory(part)
                 if self._layers:
                     ring.append(part, SAVE)
+                    if start + len(part) == len(rows):
+                        self._note(seq)
             if self._tripped:
                 self._say_tripped()
-        if seq is not None and self._layers:
+        if not len(rows) and self._layers:
             with ring.lock:
-                ring.sequence.note(ring.head, seq, ring.head - ring.capacity)
+                self._note(seq)
+
+    def _note(self, seq: int | None) -> None:
+        """Remember up to which event everything is in the ring, in the turn in which it came. With the ring's lock."""
+        if seq is not None:
+            self._ring.sequence.note(self._ring.head, seq, self._ring.head - self._ring.capacity)
 
     def _trip_stalled(self) -> None:
         self._tripped.extend(layer for layer in self._layers if layer.cursor.holds and layer.trip_if_stalled())

@@ -214,7 +214,7 @@ class Layer:
     def mark_to(self, to_seq: int | None) -> Mark | None:
         """Make what moves the store's watermark; None if it has none, or it is there."""
         place = self.place
-        if place is None or not place.marked or to_seq is None or (place.watermark is not None and to_seq <= place.watermark):
+        if place is None or not place.marked or to_seq is None or to_seq <= place.seq:
             return None
         return Mark(place.source.journal, place.watermark, to_seq)
 

@@ -239,7 +239,11 @@ class RecordRing:
         with self.lock:
             position = self.sequence.join(seq, self.head - self.capacity // (2 if near else 1))
             if position is None:
-                return False
+                covered = self.sequence.covered(self.head)
+                if near or covered is None or covered > seq:
+                    return False
+                # Nothing of the journal's is in the ring any more, only what others wrote.
+                position = self.head - self.capacity // 2
             # What was passed over is in the journal, but for what was never in there.
             self._miss(cursor, cursor.done + 1, position)
             cursor.taken = cursor.done = position
