@@ -69,7 +69,7 @@ def open_deployment(settings: Settings, instruments: Iterable[Instrument] = (), 
     instruments : iterable of Instrument
         To open books for, unless the journal has them already.
     **options
-        `ring_capacity`, `capacity`, `publish_wait_s` and `self_trade` of `Engine`.
+        `ring_capacity`, `capacity`, `publish_wait_s`, `self_trade`, `client_ids` and `client_id_age_ns` of `Engine`.
 
     Returns
     -------

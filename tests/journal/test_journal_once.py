@@ -14,6 +14,7 @@ from side_by_side import new_engine
 from pyengine import Engine, FieldError, InMemoryOrderStore, Instrument, Reason
 from pyengine.journal import Journal, JournalDamaged, configuration, journal, prune, recover, write_snapshot
 from pyengine.journal.disk import Disk
+from pyengine.journal.history import History
 from pyengine.journal.recovery import whole_commands
 from pyengine.records import EVENT_DTYPE, FIRST_REJECTION, Kind
 
@@ -186,3 +187,20 @@ def test_orders_out_of_a_journal_have_their_ids(tmp_path: Path) -> None:
         assert store is not None
         assert store.get(placed.order_id).client_id == 2**64 - 1
         assert store.get(bare.order_id).client_id == 0
+
+
+def test_orders_of_a_history_have_their_ids_wherever_it_begins(tmp_path: Path) -> None:
+    with journaled(tmp_path) as engine:
+        out = engine.run(rows(150, seed=2), client_ids=ids_of(150, 500))
+        engine.acknowledged().result()
+        history = History(tmp_path)
+        known = {(int(row["order_id"]), int(row["version"])): int(row["client_id"]) for row in _orders(history, 0, batch=1)}
+        assert len({client_id for client_id in known.values() if client_id}) > 50
+        for after in range(engine.next_seq - 1):
+            for row in _orders(history, after, batch=4):
+                assert known[int(row["order_id"]), int(row["version"])] == row["client_id"]
+        assert out.events["kind"][0] == Kind.REQUEST
+
+
+def _orders(history: History, after: int, batch: int) -> list[np.void]:
+    return [row for found, _ in history.orders(after, batch=batch) for row in found]
