@@ -26,7 +26,7 @@ def examples() -> list[tuple[str, str]]:
 
 def expected_lines(block: str) -> list[str]:
     """Return the comments that follow a print: what it shows."""
-    return [line[2:] for line in block.splitlines() if line.startswith("# ")]
+    return [line.strip()[2:] for line in block.splitlines() if line.strip().startswith("# ")]
 
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=name) for name, block in examples()])
