@@ -100,6 +100,32 @@ def test_many_chunks_are_one_transaction(postgres_database: str, stores: Stores,
     assert (ids(trades), trades.watermark(JOURNAL)) == ([*range(1, 101)], 100)
 
 
+def test_a_staging_table_that_was_taken_back_is_made_again(postgres_database: str, stores: Stores) -> None:
+    _, trades = stores
+    run_sql(postgres_database, "ALTER TABLE trades ADD CONSTRAINT no_four CHECK (trade_id <> 4)")
+    trades.save_marked(trades_of(1, 2), mark(None, 2))
+    for _ in range(2):
+        with pytest.raises(StoreRefused):
+            trades.save_marked(trades_of(2, 3, 4), mark(2, 4))
+    run_sql(postgres_database, "ALTER TABLE trades DROP CONSTRAINT no_four")
+    assert trades.save_marked(trades_of(2, 3, 4), mark(2, 4)) == 2
+    assert trades.save_marked(trades_of(4, 5), mark(4, 5)) == 1
+    assert trades.save_batch(trades_of(5, 6)) == 1
+    assert (ids(trades), trades.watermark(JOURNAL)) == ([1, 2, 3, 4, 5, 6], 5)
+
+
+def test_new_rows_need_no_right_to_make_tables(own_postgres: Callable[..., PostgresServer]) -> None:
+    server = own_postgres()
+    PostgresPool(server.url).close()
+    server.execute("REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC")
+    server.execute("CREATE ROLE node LOGIN; GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO node")
+    options = {"host": server.host, "port": server.port, "database": "postgres", "user": "node", "migrate": False}
+    with PostgresTradeStore(**options) as trades:
+        assert trades.save_marked(trades_of(1, 2), mark(None, 2)) == 2
+        assert trades.save_marked(trades_of(3), mark(2, 3)) == 1
+        assert trades.watermark(JOURNAL) == 3
+
+
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Give out a function that has the connection lost once, at the end of the next transaction."""

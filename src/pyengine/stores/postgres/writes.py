@@ -152,15 +152,20 @@ async def _put_marked(
     lease: Lease, table: Table, batch: Batch, ids: NDArray[Any], mark: Mark, place: str, *, all_known: bool
 ) -> int:
     """Write rows and move the watermark in one transaction."""
-    # Outside of it, because what a transaction that fails has made is gone.
-    await _prepare(lease, table)
     values = (table.name, mark.journal, mark.after, mark.to, int(ids[0]), int(ids[-1]))
     async with lease.connection.transaction(isolation="read_committed"):
         moved, highest = await lease.connection.fetchrow(MARKS[f"move_for_{table.name}"], *values)
         if not moved:
             await _refuse_elsewhere(lease, table, mark, place)
             return 0
-        return await _put_parts(lease, table, batch, len(ids) if all_known else _known(ids, highest))
+        known = len(ids) if all_known else _known(ids, highest)
+        if known and table.staging not in lease.prepared:
+            await lease.connection.execute(table.sql["create_staging"])
+        stored = await _put_parts(lease, table, batch, known)
+    if known:
+        # Only now, because what a transaction that fails has made is gone.
+        lease.prepared.add(table.staging)
+    return stored
 
 
 async def _refuse_elsewhere(lease: Lease, table: Table, mark: Mark, place: str) -> None:
