@@ -33,10 +33,11 @@ TEXT = f"""
 Pace: single calls of the mixed flow on the main thread, {RATE_PER_S:,} a second at times fixed beforehand; between two of them
 the thread sleeps for as short as the operating system lets it, so that a few calls come in a row. `p99 of a call` is the call
 alone, with two readings of the clock; `from the planned time` counts what the thread was late for too, so it has each wait for
-the interpreter's lock and each preemption. Loaded means a journal (`durability="memory"`), orders and trades in memory, Redis and PostgreSQL, all on this machine; bare and
-loaded take turns. With {{orders:,}} resting orders, the same pace while the journal's child process makes, checks and prunes a
-snapshot, in turns with the same time without one. Snapshots are loaded, and their journals recovered, from the cache of the
-operating system; recovery with a tail is from a snapshot and the {{tail:,}} events behind it.
+the interpreter's lock and each preemption. Loaded means a journal (`durability="memory"`), orders and trades in memory, Redis and
+PostgreSQL, all on this machine; bare and loaded take turns. With {{orders:,}} resting orders, the same pace while the journal's
+child process makes, checks and prunes a snapshot, in turns with the same time without one. Snapshots are loaded, and their
+journals recovered, from the cache of the operating system; recovery with a tail is from a snapshot and the {{tail:,}} events
+behind it.
 """
 
 
