@@ -31,12 +31,13 @@ TAIL_EVENTS: Final = 1_000_000
 
 TEXT = f"""
 Pace: single calls of the mixed flow on the main thread, {RATE_PER_S:,} a second at times fixed beforehand; between two of them
-the thread gives the interpreter's lock away and looks at the clock. `p99 of a call` is the call alone, with two readings of the
-clock; `from the planned time` counts what the thread was late for too, so it has each wait for the lock and each preemption.
-Loaded means a journal (`durability="memory"`), orders and trades in memory, Redis and PostgreSQL, all on this machine; bare and
-loaded take turns. With {{orders:,}} resting orders, the same pace while the journal's child process makes, checks and prunes a
-snapshot, in turns with the same time without one. Snapshots are loaded, and their journals recovered, from the cache of the
-operating system; recovery with a tail is from a snapshot and the {{tail:,}} events behind it.
+the thread sleeps for as short as the operating system lets it, so that a few calls come in a row. `p99 of a call` is the call
+alone, with two readings of the clock; `from the planned time` counts what the thread was late for too, so it has each wait for
+the interpreter's lock and each preemption. Loaded means a journal (`durability="memory"`), orders and trades in memory, Redis and
+PostgreSQL, all on this machine; bare and loaded take turns. With {{orders:,}} resting orders, the same pace while the journal's
+child process makes, checks and prunes a snapshot, in turns with the same time without one. Snapshots are loaded, and their
+journals recovered, from the cache of the operating system; recovery with a tail is from a snapshot and the {{tail:,}} events
+behind it.
 """
 
 
@@ -51,7 +52,7 @@ def paced(engine: Engine, calls: list[Call]) -> tuple[NDArray[np.int64], NDArray
     due, each = now() + 1_000_000, 1_000_000_000 // RATE_PER_S
     for action, order_id, side, price, qty in calls:
         while due - now() > NAP_NS:
-            nap(0)
+            nap(1e-6)
         while (begun := now()) < due:
             pass
         if action == ADD:

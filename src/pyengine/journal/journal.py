@@ -361,7 +361,15 @@ class Journal:
         if self._committer is None or time.monotonic() - self._stepped_s > LONGEST_LED_S:
             return False
         before, self._led = self._led, self._committer.group.led
-        return self._led != before and not self.is_awaited()
+        if self._led == before or self.is_awaited():
+            return False
+        self._waiters.settle(self._committer.group.durable, [])
+        return True
+
+    @property
+    def lull(self) -> int:
+        """How many events may come in a moment without the ring's being full in the next ones."""
+        return 0 if self._committer is None else self._committer.consumer.engine.ring_capacity // 64
 
     def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
         """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""

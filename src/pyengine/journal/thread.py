@@ -46,7 +46,6 @@ class Bell:
 
 def write_on(journal_of: weakref.ref[Journal]) -> None:
     """Write until the journal is closed, or gone with its engine."""
-    nap_s = _SHORTEST_NAP_S
     while True:
         journal = journal_of()
         if journal is None:
@@ -55,8 +54,9 @@ def write_on(journal_of: weakref.ref[Journal]) -> None:
         if count < 0:
             return
         if count <= _MANY and not journal.is_awaited():
-            # Nobody waits: what comes within the next moment goes into the same commit.
-            nap_s = _SHORTEST_NAP_S if count else min(2 * nap_s, _LONGEST_NAP_S)
+            # Nobody waits: what comes within the next moment goes into the same commit. Each time this thread wakes up it takes
+            # the GIL and a processor from somebody, so it does that often only if the ring would be full otherwise.
+            nap_s = _SHORTEST_NAP_S if count > journal.lull else _LONGEST_NAP_S
             bell = journal.bell
             bell.listen()
             if journal.is_awaited():
