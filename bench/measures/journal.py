@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.figures import Figure, Section
 from bench.flows import MixedFlow, WrongResultError, mixed_flow
+from bench.measures import journal_pace
 from bench.servers import filesystem
 from bench.sizes import Sizes
 from bench.timing import Lap, Prepare, in_turns, progress, rate
@@ -172,6 +173,7 @@ def measure(sizes: Sizes) -> Section:
         progress("recovery")
         recovered, events, bytes_each = recoveries(places, flow, rounds)
         where = filesystem(Path(folder))
+        further = journal_pace.measure(flow, sizes, Path(folder))
     figures = [
         rate("arrays, each waits", laps["arrays"], len(flow), target="journal_arrays"),
         *single,
@@ -179,8 +181,9 @@ def measure(sizes: Sizes) -> Section:
         rate(f"{THREADS} threads, each waits", laps["threads"], many // THREADS * THREADS, prefix="k", target="journal_flight"),
         rate("recovery", recovered, events, thing="events", target="journal_recovery"),
         Figure(name="size of the journal, an event", unit="B", values=(bytes_each,), target="journal_bytes"),
+        *further,
     ]
-    text = TEXT.format(folder=where, array=ARRAY, in_flight=IN_FLIGHT, threads=THREADS)
+    text = TEXT.format(folder=where, array=ARRAY, in_flight=IN_FLIGHT, threads=THREADS) + journal_pace.text(sizes)
     return Section(title="Journal", text=text, figures=[_without_cpu(figure) for figure in figures])
 
 

@@ -15,6 +15,8 @@ ctypedef struct Table:             # commands as an array of records, or as colu
     bint whole                     # column[0] are whole records, stride[0] apart
     const char* column[FIELDS]     # borrowed
     Py_ssize_t stride[FIELDS]      # bytes; 0 is a constant
+    const uint64_t* client_ids     # borrowed; one a row, 0 is none; NULL if no row has one
+    uint8_t* repeated              # borrowed; set for rows that were run before
 
 
 cdef class EventBuffer:

@@ -6,11 +6,13 @@ from libc.string cimport memcpy, memset
 from pyengine._core.idtable cimport idtable_tag
 from pyengine._core.ladder cimport Ladder, ladder_find, ladder_key
 from pyengine._core.matching cimport matching_execute, matching_reject
+from pyengine._core.once cimport once_execute
 from pyengine._core.port cimport (
-    PYE_REUSES_BLOCKS, pye_alloc, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
+    PYE_REUSES_BLOCKS, pye_alloc, pye_copied, pye_free, pye_lowest_bit, pye_match8, pye_prefetch_read, pye_prefetch_write,
     pye_unlikely,
 )
 from pyengine._core.records cimport AMEND, CANCEL, FIRST_REJECTION, LIMIT, OUT_OF_MEMORY, RING_FULL, TRADE, Command, Event
+from pyengine._core.requests cimport REQUEST_NOT, REQUEST_REPEATED
 from pyengine._core.ring cimport PUBLISH_EVERY, ring_publish, ring_room
 from pyengine._core.state cimport Collector, Order, State, state_collect, state_keep
 
@@ -223,8 +225,8 @@ cdef inline void touch_neighbours(const State* s, uint32_t index) noexcept nogil
         pye_prefetch_write(&s.links[index])
 
 
-cdef int run_oversized(State* s, const Command* c) noexcept nogil:
-    """Run a command that makes more events than the ring holds, while nobody has to read them all."""
+cdef int run_oversized(State* s, const Command* c, uint64_t client_id) noexcept nogil:
+    """Run a command that makes more events than the ring holds, while nobody has to read them all. Client id 0 is none."""
     cdef Event* events = <Event*>pye_alloc(BLOCK * sizeof(Event))
     cdef Collector collector
     cdef Collector whole
@@ -234,7 +236,7 @@ cdef int run_oversized(State* s, const Command* c) noexcept nogil:
     state_collect(s)
     collector = s.collector
     begin_linear(s, events, BLOCK)
-    status = matching_execute(s, c)
+    status = matching_execute(s, c) if client_id == 0 else once_execute(s, c, client_id, 0)
     end_linear(s)
     whole = s.collector
     s.collector = collector
@@ -247,7 +249,7 @@ cdef int run_oversized(State* s, const Command* c) noexcept nogil:
 cdef inline uint8_t run_one(State* s, const Command* c) noexcept nogil:
     cdef int status = matching_execute(s, c)
     if pye_unlikely(status == RING_FULL) and s.ring.required == 0:
-        status = run_oversized(s, c)
+        status = run_oversized(s, c, 0)
     if pye_unlikely(status >= FIRST_REJECTION):
         status = matching_reject(s, c, status)
     return <uint8_t>status
@@ -286,16 +288,48 @@ cdef void run_rows(State* s, const Command* c, uint64_t n, uint64_t visible, uin
         status[i] = run_one(s, &own)
 
 
+cdef inline uint8_t run_one_once(State* s, const Command* c, uint64_t client_id, uint8_t* repeated) noexcept nogil:
+    cdef int status = once_execute(s, c, client_id, 0)
+    if pye_unlikely(status == RING_FULL) and s.ring.required == 0:
+        status = run_oversized(s, c, client_id)
+    repeated[0] = s.requests.came == REQUEST_REPEATED
+    if s.requests.came == REQUEST_NOT and status >= FIRST_REJECTION:
+        status = matching_reject(s, c, status)
+    return <uint8_t>status
+
+
+cdef void run_once_rows(
+    State* s, const Command* c, const uint64_t* client_ids, uint64_t n, uint8_t* status, uint8_t* repeated,
+) noexcept nogil:
+    """Run n commands that may have client order ids, copied as in `run_rows`."""
+    cdef Command own
+    cdef uint64_t i, client_id
+    for i in range(n):
+        own = c[i]
+        client_id = client_ids[i]
+        pye_copied(&client_id)
+        status[i] = run_one(s, &own) if client_id == 0 else run_one_once(s, &own, client_id, &repeated[i])
+
+
+cdef inline void run_block(
+    State* s, const Table* t, const Command* c, uint64_t first, uint64_t n, uint64_t visible, uint8_t* status,
+) noexcept nogil:
+    if pye_unlikely(t.client_ids != NULL):
+        run_once_rows(s, c, t.client_ids + first, n, status + first, t.repeated + first)
+    else:
+        run_rows(s, c, n, visible, status + first)
+
+
 cdef uint64_t run_table(State* s, const Table* t, uint8_t* status, uint64_t rows_done) noexcept nogil:
     """Run the rows from `rows_done` on, up to a block; returns how many are done now. One status a row."""
     cdef Command block[BLOCK]
     # While others read along, a block is small enough that they aren't kept waiting and never meet the producer's line.
     cdef uint64_t n = min(t.rows - rows_done, <uint64_t>BLOCK if s.collector.linear else <uint64_t>PUBLISH_EVERY)
     if t.packed != NULL:
-        run_rows(s, t.packed + rows_done, n, t.rows - rows_done, status + rows_done)
+        run_block(s, t, t.packed + rows_done, rows_done, n, t.rows - rows_done, status)
     else:
         gather(t, rows_done, n, block)
-        run_rows(s, block, n, n, status + rows_done)
+        run_block(s, t, block, rows_done, n, n, status)
     if not s.collector.linear:
         ring_publish(s.ring, s.out.seq)
         s.out.published = s.out.seq

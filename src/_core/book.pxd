@@ -12,6 +12,6 @@ cdef class Book:
     cdef readonly uint32_t index
 
     cdef Result place(self, Command* c, object side, object qty_lots, object order_id, object user, object tif, object flags,
-                      object ts_ns, object stp)
+                      object ts_ns, object stp, object client_order_id)
     cdef object touch(self, int side)
     cdef object side_depth(self, int side, uint64_t limit)

@@ -25,6 +25,7 @@ class Book:
         flags: SupportsIndex = 0,
         ts_ns: SupportsIndex = 0,
         stp: SupportsIndex = 0,
+        client_order_id: SupportsIndex | None = None,
     ) -> Result: ...
     def submit_market(
         self,
@@ -35,8 +36,15 @@ class Book:
         ts_ns: SupportsIndex = 0,
         stp: SupportsIndex = 0,
         tif: SupportsIndex = 0,
+        client_order_id: SupportsIndex | None = None,
     ) -> Result: ...
-    def cancel(self, order_id: SupportsIndex, user: SupportsIndex = 0, ts_ns: SupportsIndex = 0) -> Result: ...
+    def cancel(
+        self,
+        order_id: SupportsIndex,
+        user: SupportsIndex = 0,
+        ts_ns: SupportsIndex = 0,
+        client_order_id: SupportsIndex | None = None,
+    ) -> Result: ...
     def amend(
         self,
         order_id: SupportsIndex,
@@ -46,8 +54,15 @@ class Book:
         flags: SupportsIndex = 0,
         ts_ns: SupportsIndex = 0,
         stp: SupportsIndex = 0,
+        client_order_id: SupportsIndex | None = None,
     ) -> Result: ...
-    def mass_cancel(self, side: SupportsIndex = 0, user: SupportsIndex = 0, ts_ns: SupportsIndex = 0) -> Result: ...
+    def mass_cancel(
+        self,
+        side: SupportsIndex = 0,
+        user: SupportsIndex = 0,
+        ts_ns: SupportsIndex = 0,
+        client_order_id: SupportsIndex | None = None,
+    ) -> Result: ...
     def best_bid(self) -> tuple[int, int, int] | None: ...
     def best_ask(self) -> tuple[int, int, int] | None: ...
     def depth(self, levels: SupportsIndex | None = None) -> tuple[Records, Records]: ...

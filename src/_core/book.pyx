@@ -5,6 +5,7 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pyengine._core.arguments cimport signed_field, unsigned_field
 from pyengine._core.engine cimport EngineCore
+from pyengine._core.once_calls cimport once_call
 from pyengine._core.records cimport AMEND, ASSIGN_ID, CANCEL, LIMIT, MARKET, Command
 from pyengine._core.result cimport Result
 from pyengine._core.state cimport State
@@ -39,7 +40,8 @@ cdef class Book:
     Thread-safety: as the engine's.
     """
 
-    def submit(self, side, price_ticks, qty_lots, order_id=None, user=0, tif=0, flags=0, ts_ns=0, stp=0):
+    def submit(self, side, price_ticks, qty_lots, order_id=None, user=0, tif=0, flags=0, ts_ns=0, stp=0,
+               client_order_id=None):
         """
         Place a limit order. O(1), plus O(1) for each trade.
 
@@ -56,6 +58,8 @@ cdef class Book:
             TimeInForce, Flag, SelfTrade.
         ts_ns : int
             Time stamp for the events.
+        client_order_id : int, optional
+            So that the command runs once, however often it comes; see `Engine.submit`.
 
         Returns
         -------
@@ -65,17 +69,17 @@ cdef class Book:
         memset(&c, 0, sizeof(Command))
         c.action = LIMIT
         c.price_ticks = signed_field("price_ticks", price_ticks)
-        return self.place(&c, side, qty_lots, order_id, user, tif, flags, ts_ns, stp)
+        return self.place(&c, side, qty_lots, order_id, user, tif, flags, ts_ns, stp, client_order_id)
 
-    def submit_market(self, side, qty_lots, order_id=None, user=0, ts_ns=0, stp=0, tif=0):
+    def submit_market(self, side, qty_lots, order_id=None, user=0, ts_ns=0, stp=0, tif=0, client_order_id=None):
         """Place a market order; what finds no counterpart is cancelled. See `submit`."""
         cdef Command c
         memset(&c, 0, sizeof(Command))
         c.action = MARKET
-        return self.place(&c, side, qty_lots, order_id, user, tif, 0, ts_ns, stp)
+        return self.place(&c, side, qty_lots, order_id, user, tif, 0, ts_ns, stp, client_order_id)
 
     cdef Result place(self, Command* c, object side, object qty_lots, object order_id, object user, object tif, object flags,
-                      object ts_ns, object stp):
+                      object ts_ns, object stp, object client_order_id):
         c.instrument = self.index
         c.side = <uint8_t>unsigned_field("side", side, 255)
         c.qty_lots = signed_field("qty_lots", qty_lots)
@@ -93,9 +97,11 @@ cdef class Book:
             c.ts_ns = signed_field("ts_ns", ts_ns)
         if stp is not 0:
             c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        if client_order_id is not None:
+            return once_call(self.engine, c, client_order_id, 0, self.instrument)
         return self.engine.call(c, self.instrument)
 
-    def cancel(self, order_id, user=0, ts_ns=0):
+    def cancel(self, order_id, user=0, ts_ns=0, client_order_id=None):
         """Cancel a resting order of this book. O(1). Refusals: UNKNOWN_ORDER, WRONG_INSTRUMENT, NOT_OWNER."""
         cdef Command c
         memset(&c, 0, sizeof(Command))
@@ -106,9 +112,11 @@ cdef class Book:
             c.user = <uint32_t>unsigned_field("user", user, UINT32_MAX)
         if ts_ns is not 0:
             c.ts_ns = signed_field("ts_ns", ts_ns)
+        if client_order_id is not None:
+            return once_call(self.engine, &c, client_order_id, 0, self.instrument)
         return self.engine.call(&c, self.instrument)
 
-    def amend(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0):
+    def amend(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0, client_order_id=None):
         """
         Give a resting order a new price and a new open size.
 
@@ -119,7 +127,7 @@ cdef class Book:
         ----------
         order_id, price_ticks, qty_lots : int
             `qty_lots` is what shall be open afterwards, whatever was filled before.
-        user, flags, ts_ns, stp : int
+        user, flags, ts_ns, stp, client_order_id : int
             As for `submit`; of the flags only POST_ONLY.
         """
         cdef Command c
@@ -133,11 +141,13 @@ cdef class Book:
         c.flags = <uint8_t>unsigned_field("flags", flags, 255)
         c.ts_ns = signed_field("ts_ns", ts_ns)
         c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        if client_order_id is not None:
+            return once_call(self.engine, &c, client_order_id, 0, self.instrument)
         return self.engine.call(&c, self.instrument)
 
-    def mass_cancel(self, side=0, user=0, ts_ns=0):
+    def mass_cancel(self, side=0, user=0, ts_ns=0, client_order_id=None):
         """Cancel this book's orders, of one side or both, of one user or all. See `EngineCore.mass_cancel_lots`."""
-        return self.engine.mass_cancel_lots(self.index, side, user, ts_ns)
+        return self.engine.mass_cancel_lots(self.index, side, user, ts_ns, client_order_id)
 
     def best_bid(self):
         """Return (price_ticks, qty_lots, orders) of the highest bid, or None. O(1)."""

@@ -1,7 +1,7 @@
 """Commands from Python as memory that the kernels may read without the GIL: an array of records, or thirteen columns."""
 
 from cpython.buffer cimport PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from pyengine._core.batch cimport FIELDS
 from pyengine._core.records cimport Command
 
@@ -65,3 +65,22 @@ cdef class CommandTable:
             self.table.stride[f] = self.views[f].strides[0]
         self.table.rows = columns[0].shape[0]
         return 0
+
+    cdef object hold_client_ids(self, object client_ids, uint64_t limit):
+        """Give each row a client order id; return the array of bool that will say which commands were run before."""
+        cdef const uint64_t[::1] ids
+        cdef uint8_t[::1] repeated
+        if not isinstance(client_ids, np.ndarray) or client_ids.dtype != np.uint64:
+            raise FieldTypeError("client_ids", getattr(client_ids, "dtype", client_ids), "an array of uint64")
+        if client_ids.ndim != 1 or <uint64_t>client_ids.shape[0] != self.table.rows:
+            raise FieldError("client_ids", client_ids.shape, f"of shape ({self.table.rows},)")
+        if limit == 0:
+            raise FieldError("client_ids", client_ids, "None, as the engine was made with client_ids=0")
+        self.client_ids = np.require(client_ids, np.uint64, ["C", "A"])
+        self.repeated = np.zeros(self.table.rows, np.bool_)
+        if self.table.rows != 0:
+            ids = self.client_ids
+            repeated = self.repeated.view(np.uint8)
+            self.table.client_ids = &ids[0]
+            self.table.repeated = &repeated[0]
+        return self.repeated

@@ -27,13 +27,14 @@ cdef class EngineCore:
     cdef object __weakref__
 
     cdef int enter(self) except -1
+    cdef int limit_requests(self, object client_ids, object client_id_age_ns) except -1
     cdef int acknowledged(self) except -1
     cdef int attach_stores(self, object order_store, object trade_store) except -1
     cdef int stores_ready(self, uint64_t orders) except -1
     cdef int begin_unlocked(self) except -1
     cdef void end_unlocked(self)
     cdef Result call(self, const Command* c, object instrument)
-    cdef Result call_linear(self, const Command* c, object instrument)
+    cdef Result call_linear(self, const Command* c, object instrument, uint64_t client_id)
     cdef Result result(self, const Command* c, int status, object instrument)
     cdef int keep_wrapped(self, Result r, uint64_t start, uint64_t count) except -1
     cdef bint find_command(self, Command* c, uint8_t action, object order_id, object user, object ts_ns) except -1

@@ -4,7 +4,7 @@ from cpython.pythread cimport (
     PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock, PyThread_get_thread_ident, PyThread_release_lock,
     NOWAIT_LOCK, WAIT_LOCK,
 )
-from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from pyengine._core.arguments cimport signed_field, unsigned_field
 from pyengine._core.batch cimport BLOCK, begin_linear, buffer_of, end_linear, give_warm, run_table, take_warm
@@ -13,10 +13,13 @@ from pyengine._core.matching cimport matching_execute, matching_reject
 from pyengine._core.order_state cimport STORE_OK, OrderStoreState, order_store_apply, order_store_reserve
 from pyengine._core.names cimport Names
 from pyengine._core.order_store cimport InMemoryOrderStore
+from pyengine._core.once cimport once_execute
+from pyengine._core.once_calls cimport once_amend, once_call, once_instrument
 from pyengine._core.records cimport (
-    AMEND, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, MASS_CANCEL, OUT_OF_MEMORY,
-    RING_FULL, STP_DECREMENT, STP_DEFAULT, UNKNOWN_ORDER, Command, Event,
+    AMEND, BOOK_IMPLIED, CANCEL, EVERY_INSTRUMENT, FIRST_REFUSAL, FIRST_REJECTION, MASS_CANCEL, NO_BOOK, OUT_OF_MEMORY,
+    PRICE_KEPT, QTY_KEPT, RING_FULL, STP_DECREMENT, STP_DEFAULT, UNKNOWN_ORDER, Command, Event,
 )
+from pyengine._core.requests cimport MAX_REQUESTS
 from pyengine._core.result cimport OrderView, Result, result_keep_trades
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport (
@@ -53,7 +56,7 @@ cdef class EngineCore:
     """
 
     def __cinit__(self, *args, ring_capacity=65536, capacity=0, self_trade=1, publish_wait_s=1.0, order_store=None,
-                  trade_store=None, **kwargs):
+                  trade_store=None, client_ids=65536, client_id_age_ns=None, **kwargs):
         cdef uint64_t ring = unsigned_field("ring_capacity", ring_capacity, 1 << 28)
         cdef uint64_t orders = unsigned_field("capacity", capacity, MAX_ORDERS)
         cdef uint8_t stp = <uint8_t>unsigned_field("self_trade", self_trade, STP_DECREMENT)
@@ -71,6 +74,7 @@ cdef class EngineCore:
             raise MemoryError
         self.state.stp = stp
         self.state.wait_ns = <int64_t>(publish_wait_s * 1e9)
+        self.limit_requests(client_ids, client_id_age_ns)
         self.all_books = []
         self.names = Names()
         self.attach_stores(order_store, trade_store)
@@ -79,6 +83,33 @@ cdef class EngineCore:
         state_free(self.state)
         if self.lock != NULL:
             PyThread_free_lock(self.lock)
+
+    cdef int limit_requests(self, object client_ids, object client_id_age_ns) except -1:
+        """Set how many commands with client order ids are remembered, and how long."""
+        cdef uint64_t limit = unsigned_field("client_ids", client_ids, MAX_REQUESTS)
+        cdef uint64_t age_ns = 0
+        if client_id_age_ns is not None:
+            age_ns = unsigned_field("client_id_age_ns", client_id_age_ns, INT64_MAX)
+            if age_ns == 0:
+                raise FieldError("client_id_age_ns", client_id_age_ns, f"None or an int from 1 to {INT64_MAX}")
+        self.state.requests.limit = limit
+        self.state.requests.age_ns = age_ns
+        return 0
+
+    @property
+    def client_ids(self):
+        """How many commands with client order ids are remembered at most."""
+        return self.state.requests.limit
+
+    @property
+    def client_id_age_ns(self):
+        """How long they are remembered; None: by number only."""
+        return self.state.requests.age_ns or None
+
+    @property
+    def remembered_commands(self):
+        """Number of commands that are remembered by their client order ids. O(1)."""
+        return self.state.requests.count
 
     cdef int attach_stores(self, object order_store, object trade_store) except -1:
         """Let L1 follow the events on the engine's own thread: the store itself, or the `memory_layer` of one with layers."""
@@ -325,7 +356,7 @@ cdef class EngineCore:
         if s.ring.required == 0 or has_room(s, 2 * <uint64_t>s.order_slab.live + 8):
             status = matching_execute(s, c)
             if status == RING_FULL and s.ring.required == 0:
-                return self.call_linear(c, instrument)
+                return self.call_linear(c, instrument, 0)
         else:
             self.begin_unlocked()
             with nogil:
@@ -391,7 +422,7 @@ cdef class EngineCore:
             give_warm(straight, capacity)
         return 0
 
-    cdef Result call_linear(self, const Command* c, object instrument):
+    cdef Result call_linear(self, const Command* c, object instrument, uint64_t client_id):
         """Run a command that makes more events than the ring holds, while nobody has to read them all."""
         cdef State* s = self.state
         cdef uint64_t capacity
@@ -401,7 +432,7 @@ cdef class EngineCore:
         if events == NULL:
             raise MemoryError
         begin_linear(s, events, capacity)
-        status = matching_execute(s, c)
+        status = matching_execute(s, c) if client_id == 0 else once_execute(s, c, client_id, 0)
         try:
             if status >= FIRST_REJECTION:
                 raise MemoryError
@@ -437,7 +468,7 @@ cdef class EngineCore:
         self.end_unlocked()
         return self.finish(c, reason, instrument)
 
-    def cancel(self, order_id, user=0, ts_ns=0):
+    def cancel(self, order_id, user=0, ts_ns=0, client_order_id=None):
         """
         Cancel a resting order, whichever book it is in. O(1).
 
@@ -448,6 +479,8 @@ cdef class EngineCore:
             Who asks; 0 for anybody, otherwise it must be the owner.
         ts_ns : int
             Time stamp for the events.
+        client_order_id : int, optional
+            So that the command runs once, however often it comes; see `Engine.submit`.
 
         Returns
         -------
@@ -455,7 +488,11 @@ cdef class EngineCore:
             Status CANCELLED, or the reason of a refusal: UNKNOWN_ORDER or NOT_OWNER.
         """
         cdef Command c
-        if not self.find_command(&c, CANCEL, order_id, user, ts_ns):
+        cdef bint known = self.find_command(&c, CANCEL, order_id, user, ts_ns)
+        if client_order_id is not None:
+            return once_call(self, &c, client_order_id, BOOK_IMPLIED if known else BOOK_IMPLIED | NO_BOOK,
+                             self.names.instruments[c.instrument] if known else None)
+        if not known:
             return self.refuse(&c, UNKNOWN_ORDER, None)
         return self.call(&c, self.names.instruments[c.instrument])
 
@@ -473,19 +510,36 @@ cdef class EngineCore:
             return self.user(user)
         return <uint32_t>unsigned_field("user", user, self.state.user_count - 1)
 
-    def amend_lots(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0):
-        """Amend a resting order, whichever book it is in, in integers. See `Book.amend`. O(1) if it doesn't trade."""
+    def amend_lots(self, order_id, price_ticks, qty_lots, user=0, flags=0, ts_ns=0, stp=0, client_order_id=None):
+        """Amend a resting order, whichever book it is in, in integers. See `Book.amend`. O(1) if it doesn't trade.
+
+        With a client order id, a price or a size of None is left as it is.
+        """
         cdef Command c
         cdef bint known = self.find_command(&c, AMEND, order_id, user, ts_ns)
-        c.price_ticks = signed_field("price_ticks", price_ticks)
-        c.qty_lots = signed_field("qty_lots", qty_lots)
+        cdef uint8_t kept = 0
+        if price_ticks is None and client_order_id is not None:
+            kept = PRICE_KEPT
+        else:
+            c.price_ticks = signed_field("price_ticks", price_ticks)
+        if qty_lots is None and client_order_id is not None:
+            kept |= QTY_KEPT
+        else:
+            c.qty_lots = signed_field("qty_lots", qty_lots)
         c.flags = <uint8_t>unsigned_field("flags", flags, 255)
         c.stp = <uint8_t>unsigned_field("stp", stp, 255)
+        if client_order_id is not None:
+            return once_amend(self, &c, kept, client_order_id)
         if not known:
             return self.refuse(&c, UNKNOWN_ORDER, None)
         return self.call(&c, self.names.instruments[c.instrument])
 
-    def mass_cancel_lots(self, index=EVERY_INSTRUMENT, side=0, user=0, ts_ns=0):
+    def amended_instrument(self, order_id, user, client_order_id, ts_ns=0):
+        """Return what price and size of an amend with a client order id count: an instrument, or None if none is known. O(1)."""
+        return once_instrument(self, unsigned_field("order_id", order_id), self.user_number(user), client_order_id,
+                               signed_field("ts_ns", ts_ns))
+
+    def mass_cancel_lots(self, index=EVERY_INSTRUMENT, side=0, user=0, ts_ns=0, client_order_id=None):
         """Cancel all orders of a book, a side, a user, or any mix of these. O(orders of the user, or of the books)."""
         cdef Command c
         memset(&c, 0, sizeof(Command))
@@ -495,17 +549,20 @@ cdef class EngineCore:
         c.user = self.user_number(user)
         c.ts_ns = signed_field("ts_ns", ts_ns)
         instrument = self.names.instruments[c.instrument] if c.instrument < len(self.all_books) else None
+        if client_order_id is not None:
+            return once_call(self, &c, client_order_id, 0, instrument)
         return self.call(&c, instrument)
 
     # --- arrays -------------------------------------------------------------------------------------------------------
 
-    def run_arrays(self, commands, bint events=True):
+    def run_arrays(self, commands, bint events=True, client_ids=None):
         """
         Run an array of commands without the GIL.
 
         Returns
         -------
-        (EventBuffer or None, ndarray of uint8)
+        (EventBuffer or None, ndarray of uint8, ndarray of bool or None)
+            Events, statuses, and which commands were run before, if there are client order ids.
         """
         cdef CommandTable table
         cdef State* s = self.state
@@ -518,12 +575,13 @@ cdef class EngineCore:
         self.enter()
         table = CommandTable(commands)
         rows = table.table.rows
+        repeated = None if client_ids is None else table.hold_client_ids(client_ids, s.requests.limit)
         answer = np.zeros(rows, np.uint8)
         statuses = answer
         status = &statuses[0] if rows else NULL
         self.stores_ready(BLOCK)
         if events:
-            block = take_warm(rows + rows // 4 + 256, &capacity)
+            block = take_warm(rows + rows // 4 + (0 if repeated is None else rows) + 256, &capacity)
             if block == NULL:
                 raise MemoryError
         try:
@@ -556,14 +614,14 @@ cdef class EngineCore:
         if not events:
             if self.acknowledge is not None:
                 self.acknowledged()
-            return None, answer
+            return None, answer, repeated
         if s.collector.lost:
             give_warm(s.collector.events, s.collector.capacity)
             raise MemoryError("the commands were run, but there was no memory for all of their events")
         buffer = buffer_of(s.collector.events, s.collector.capacity, s.collector.count)
         if self.acknowledge is not None:
             self.acknowledged()
-        return buffer, answer
+        return buffer, answer, repeated
 
     # --- state --------------------------------------------------------------------------------------------------------
 

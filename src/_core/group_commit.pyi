@@ -1,9 +1,11 @@
+from typing import Self
+
 from pyengine._core.consumer import Consumer
 from typing_extensions import disjoint_base
 
 @disjoint_base
 class GroupCommit:
-    def __new__(cls, consumer: Consumer, durable: int) -> GroupCommit: ...
+    def __new__(cls, consumer: Consumer, durable: int) -> Self: ...
     @property
     def durable(self) -> int: ...
     @property
@@ -19,8 +21,8 @@ class GroupCommit:
     def end_lead(
         self,
         durable: int,
-        place: tuple[int, int, int, int, int, int] | None = None,
-        marks: tuple[int, int, int] | None = None,
+        place: tuple[int, ...] | None = None,
+        marks: tuple[int, ...] | None = None,
     ) -> None: ...
     def resume(self) -> None: ...
     def start_anew(self) -> None: ...

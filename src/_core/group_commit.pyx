@@ -104,13 +104,14 @@ cdef class GroupCommit:
         """Lead no more: those go on for whom it was, and one of the others leads next."""
         cdef pye_gate* g = &self.gate
         g.leading = 0
-        pye_gate_wake_all(g, g.turn)
+        # First whoever leads next: the disk is what takes longest.
         if g.claimed != 0:
             pye_gate_wake_claimer(g)
         if self.open_to_callers:
             pye_gate_wake_one(g, g.turn + 1)
         else:
             pye_gate_wake_all(g, g.turn + 1)
+        pye_gate_wake_all(g, g.turn)
 
     cdef bint is_ready(self, uint64_t head) noexcept nogil:
         """Whether a caller can write what is there: it needs no new names, and no new segment."""
@@ -131,7 +132,8 @@ cdef class GroupCommit:
         cdef uint64_t first = min(count, ring.capacity - begin)
         cdef size_t n = first * sizeof(Event), m = (count - first) * sizeof(Event)
         cdef unsigned char frame[PYE_FRAME_BYTES]
-        cdef uint32_t crc = pye_frame_head(frame, &ring.events[begin], n, ring.events, m, count, self.seq, self.number + 1, self.crc)
+        cdef uint32_t crc = pye_frame_head(frame, &ring.events[begin], n, ring.events, m, count, self.seq, self.number + 1,
+                                           self.crc)
         cdef int64_t begun
         cdef int code = pye_write_parts(self.fd, self.at, frame, PYE_FRAME_BYTES, &ring.events[begin], n, ring.events, m)
         if code != 0:

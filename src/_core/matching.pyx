@@ -16,6 +16,7 @@ from pyengine._core.records cimport (
     STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_DECREMENT, STP_DEFAULT, STP_OFF, TAKER_FILLED, TRADE, UNKNOWN_ORDER,
     WRONG_INSTRUMENT, Command, Event, command_detail, event_detail,
 )
+from pyengine._core.requests cimport requests_reserve_trades
 from pyengine._core.ring cimport PUBLISH_EVERY, ring_publish
 from pyengine._core.state cimport (
     NO_ENTRY, Book, Order, State, find_entry, has_room, next_event, order_of, state_make_room, state_reserve,
@@ -292,8 +293,10 @@ cdef inline int ensure(State* s, const Ladder* opposite, const Taker* t, bint cr
     cdef int reason
     if crosses:
         need = 2 * opposite.orders + 2
-        if pye_unlikely(not has_room(s, need)):
+        if pye_unlikely(not has_room(s, need) or s.out.pending != 0):
             need = events_of_match(s, opposite, t) + 2
+            if s.out.pending != 0 and requests_reserve_trades(&s.requests, need - 2) != 0:
+                return OUT_OF_MEMORY
     if pye_unlikely(not has_room(s, need)):
         reason = state_make_room(s, need)
         if reason != 0:

@@ -8,7 +8,7 @@ from pyengine._core.order_state cimport (
     STORE_CLOSED, STORE_NO_MEMORY, STORE_OK, apply_events, order_event_fault, order_find, order_state_reserve,
 )
 from pyengine._core.port cimport pye_copied
-from pyengine._core.records cimport REJECTED, TRADE
+from pyengine._core.records cimport REJECTED, REQUEST, TRADE
 
 cdef enum:
     COPIED = 128                   # events of a caller's array in private memory at a time
@@ -37,7 +37,7 @@ cdef int apply_and_touch(OrderStoreState* s, const Event* events, size_t n, uint
             taken += order_event_fault(&private[taken]) == NULL
         code = apply_events(s, private, taken)
         for i in range(taken):
-            if private[i].kind == REJECTED:
+            if private[i].kind == REJECTED or private[i].kind == REQUEST:
                 continue
             touch(s, private[i].order_id, touched, count)
             if private[i].kind == TRADE:

@@ -63,6 +63,8 @@ ctypedef struct OrderStoreState:
     uint64_t finished_count
     uint64_t open_count
     uint64_t keep_finished         # the queue is cut to this length after each change
+    uint64_t request_id            # client order id of the last REQUEST
+    uint64_t request_seq           # its sequence number; the order that it places comes right behind
     uint64_t unmatched             # events for orders that weren't here, or whose sizes disagreed
     uint64_t round                 # number of the `apply_changes` that runs now, or ran last
     uint64_t hits                  # answers to `get`

@@ -12,8 +12,8 @@ from pyengine._core.port cimport (
     pye_alloc, pye_copied, pye_free, pye_grow, pye_likely, pye_lowest_bit, pye_match8, pye_prefetch_write, pye_unlikely,
 )
 from pyengine._core.records cimport (
-    ACCEPTED, CANCELLED, DONE_CANCELLED, FILLED, GTD, KEPT_PLACE, LIMIT, MARKET, PARTIALLY_FILLED, REJECTED, REPLACED, RESTING,
-    SELL, STOP, STOP_LIMIT, STP_DECREMENT, TRADE,
+    ACCEPTED, CANCELLED, DONE_CANCELLED, FILLED, GTD, KEPT_PLACE, LIMIT, MARKET, PARTIALLY_FILLED, REJECTED, REPLACED, REQUEST,
+    RESTING, SELL, STOP, STOP_LIMIT, STP_DECREMENT, TRADE,
 )
 
 cdef enum:
@@ -406,9 +406,9 @@ cdef uint64_t order_state_cut(OrderStoreState* s, uint64_t keep, bint by_age, in
 cdef const char* order_event_fault(const Event* e) noexcept nogil:
     """Name the first field of an event that no engine would write, or return NULL."""
     cdef int64_t largest = (<int64_t>1 << 62) - 1
-    if not ACCEPTED <= e.kind <= REPLACED:
+    if not ACCEPTED <= e.kind <= REQUEST:
         return b"kind"
-    if e.kind == REJECTED:
+    if e.kind == REJECTED or e.kind == REQUEST:
         return NULL
     if not (0 if e.kind == CANCELLED else 1) <= e.qty_lots <= largest:
         return b"qty_lots"
@@ -422,14 +422,14 @@ cdef const char* order_event_fault(const Event* e) noexcept nogil:
     return NULL
 
 
-cdef inline void make_accepted(OrderRecord* record, const Event* e) noexcept nogil:
+cdef inline void make_accepted(const OrderStoreState* s, OrderRecord* record, const Event* e) noexcept nogil:
     """Write the record of a new order, where it is to be: copying one that was just made would wait for its stores."""
     record.order_id = e.order_id
     record.price_ticks = e.price_ticks
     record.qty_lots = record.remaining_lots = e.qty_lots
     record.created_ns = record.updated_ns = e.ts_ns
     record.version = record.entered = e.seq
-    record.client_id = 0
+    record.client_id = s.request_id if e.seq == s.request_seq + 1 else 0
     record.aux = 0
     record.instrument = e.instrument
     record.user = <uint32_t>e.detail
@@ -451,11 +451,11 @@ cdef inline int apply_accepted(OrderStoreState* s, const Event* e) noexcept nogi
         return STORE_NO_MEMORY
     if pye_likely(i == 0):
         i = place_take(s)
-        make_accepted(&s.orders[i], e)
+        make_accepted(s, &s.orders[i], e)
         place_link(s, i)
     else:
         s.unmatched += order_is_open(&s.orders[i])
-        make_accepted(&record, e)
+        make_accepted(s, &record, e)
         order_replace(s, i, &record)
     return STORE_OK
 
@@ -530,6 +530,9 @@ cdef inline int apply_event(OrderStoreState* s, const Event* e) noexcept nogil:
         apply_cancelled(s, e)
     elif e.kind == REPLACED:
         apply_replaced(s, e)
+    elif e.kind == REQUEST:
+        s.request_id = e.order_id
+        s.request_seq = e.seq
     return STORE_OK
 
 

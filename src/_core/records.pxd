@@ -42,11 +42,18 @@ cdef enum Kind:
     TRADE = 3
     CANCELLED = 4
     REPLACED = 5
+    REQUEST = 6
 
 cdef enum EventFlag:
     MAKER_FILLED = 1               # TRADE
     TAKER_FILLED = 2               # TRADE
     KEPT_PLACE = 1                 # REPLACED
+
+cdef enum RequestFlag:             # REQUEST: what the command didn't say itself
+    PRICE_KEPT = 1                 # AMEND: the price is the one that the order had
+    QTY_KEPT = 2                   # AMEND: the size is the one that the order had
+    BOOK_IMPLIED = 4               # CANCEL, AMEND: the book is the one that the order was in
+    NO_BOOK = 8                    # there was no such order, so the book isn't known
 
 cdef enum Status:                  # one per command; 32 and above: rejected, and the value is the Reason
     RESTING = 1
@@ -87,6 +94,7 @@ cdef enum Reason:
     POST_ONLY_WOULD_TRADE = 68
     LEVEL_FULL = 69
     HALTED = 70                    # reserved
+    CLIENT_ID_REUSED = 71
     FIRST_CAPACITY = 96
     RING_FULL = 96
     OUT_OF_MEMORY = 97
@@ -114,11 +122,11 @@ ctypedef struct Command:           # 64 bytes, one cache line; the first four in
 ctypedef struct Event:             # 64 bytes, one cache line
     uint64_t seq                   # dense, from 1
     int64_t ts_ns
-    uint64_t order_id              # TRADE: the taker
+    uint64_t order_id              # TRADE: the taker; REQUEST: the client order id
     uint64_t detail                # TRADE: the maker's id; otherwise user and attributes, see event_detail
     int64_t price_ticks            # TRADE: the maker's price
-    int64_t qty_lots               # TRADE: traded; CANCELLED: taken off; REPLACED: the new open quantity
-    int64_t value                  # TRADE: trade id, dense from 1; CANCELLED: lots still open; REPLACED: open before
+    int64_t qty_lots               # TRADE: traded; CANCELLED: taken off; REPLACED: new and open; REQUEST of a MASS_CANCEL: orders
+    int64_t value                  # TRADE: trade id, from 1; CANCELLED: lots still open; REPLACED: open before; REQUEST: order id
     uint32_t instrument
     uint8_t kind
     uint8_t side                   # TRADE: the taker's

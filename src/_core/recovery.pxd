@@ -14,6 +14,7 @@ cdef enum:
     RECOVERY_UNKNOWN = 2           # an order, a book or a user that isn't there
     RECOVERY_WRONG = 3             # sizes, prices or kinds that contradict the state
     RECOVERY_NO_MEMORY = 4
+    RECOVERY_REQUEST = 5           # not what the command with a client order id leads to
 
 
 ctypedef struct OnItsWay:          # the order of the last ACCEPTED or REPLACED that left its place

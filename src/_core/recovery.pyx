@@ -7,7 +7,11 @@ from pyengine._core.ladder cimport Ladder, ladder_find_from, ladder_key, ladder_
 from pyengine._core.orders cimport append_to_level, free_order, new_order, take_from_level
 from pyengine._core.port cimport pye_add_overflows
 from pyengine._core.records cimport (
-    ACCEPTED, ASSIGN_ID, BUY, CANCELLED, GTC, KEPT_PLACE, LIMIT, REJECTED, REPLACED, SELL, TRADE, Event,
+    ACCEPTED, ASSIGN_ID, BUY, CANCELLED, GTC, KEPT_PLACE, LIMIT, REJECTED, REPLACED, REQUEST, SELL, TRADE, Event,
+)
+from pyengine._core.requests cimport (
+    REQUEST_CLOSED, REQUEST_FIRST, RequestWindow, request_add, request_close, request_find, request_fits, request_reserve_trade,
+    request_take, requests_open,
 )
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport NO_ENTRY, Order, State, find_entry, order_of, state_reserve
@@ -141,6 +145,29 @@ cdef inline int apply_replaced(State* s, OnItsWay* w, const Event* e) noexcept n
     return RECOVERY_OK
 
 
+cdef inline int apply_request(State* s, const Event* e) noexcept nogil:
+    cdef RequestWindow* w = &s.requests
+    cdef uint32_t user = <uint32_t>e.detail
+    if user >= s.user_count:
+        return RECOVERY_UNKNOWN
+    if w.limit == 0:
+        return RECOVERY_OK
+    if e.order_id == 0 or w.stage == REQUEST_FIRST or request_find(w, user, e.order_id, e.ts_ns) != NULL:
+        return RECOVERY_REQUEST
+    if w.entries == NULL and requests_open(w) != 0:
+        return RECOVERY_NO_MEMORY
+    request_close(w)
+    request_add(w, e)
+    return RECOVERY_OK
+
+
+cdef inline int ready_for_request(RequestWindow* w, const Event* e) noexcept nogil:
+    """See to it that nothing can go wrong when the command that is being remembered takes the event."""
+    if not request_fits(w, e):
+        return RECOVERY_REQUEST
+    return RECOVERY_NO_MEMORY if e.kind == TRADE and request_reserve_trade(w) != 0 else RECOVERY_OK
+
+
 cdef int recovery_apply(State* s, OnItsWay* w, const Event* events, uint64_t n, uint64_t* done) noexcept nogil:
     """Apply events until one can't be; `done` is how many were. O(n). What can't be applied has changed nothing."""
     cdef const Event* e
@@ -149,6 +176,10 @@ cdef int recovery_apply(State* s, OnItsWay* w, const Event* events, uint64_t n, 
         e = &events[done[0]]
         if e.seq != s.out.seq:
             return RECOVERY_GAP
+        if s.requests.stage != REQUEST_CLOSED and e.kind != REQUEST:
+            code = ready_for_request(&s.requests, e)
+            if code != RECOVERY_OK:
+                return code
         if e.kind == ACCEPTED:
             code = apply_accepted(s, w, e)
         elif e.kind == TRADE:
@@ -157,10 +188,14 @@ cdef int recovery_apply(State* s, OnItsWay* w, const Event* events, uint64_t n, 
             code = apply_cancelled(s, w, e)
         elif e.kind == REPLACED:
             code = apply_replaced(s, w, e)
+        elif e.kind == REQUEST:
+            code = apply_request(s, e)
         elif e.kind != REJECTED:
             code = RECOVERY_WRONG
         if code != RECOVERY_OK:
             return code
+        if s.requests.stage != REQUEST_CLOSED and e.kind != REQUEST:
+            request_take(&s.requests, e)
         s.out.seq += 1
         done[0] += 1
     return RECOVERY_OK
@@ -171,6 +206,8 @@ cdef tuple COMPLAINTS = (
     "have the next sequence number",
     "name an order, a book and a user that are there",
     "agree with the orders that are there",
+    "",
+    "agree with the command that it is part of",
 )
 
 
@@ -233,6 +270,8 @@ cdef class Recovery:
     def finish(self):
         """Settle the last order; the engine may be used from now on."""
         cdef int code = recovery_settle(self.engine.state, &self.way)
+        if code == RECOVERY_OK and not request_close(&self.engine.state.requests):
+            code = RECOVERY_REQUEST
         if code == RECOVERY_NO_MEMORY:
             raise MemoryError
         if code != RECOVERY_OK:

@@ -13,6 +13,7 @@ cdef class Result:
     cdef uint64_t trade_total
     cdef int code                  # Status, or Reason from 32 on
     cdef uint8_t cancel_reason
+    cdef readonly bint repeated
     cdef object kept               # None without trades; else bytes of their events, or the tuple made of these
 
 

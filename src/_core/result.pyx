@@ -28,6 +28,8 @@ cdef class Result:
         Lots that this command traded, left resting, and took off without a trade.
     instrument : Instrument or None
         What the lots and ticks count; None for a mass cancel over all books.
+    repeated : bool
+        Whether the command was run before, by its client order id; this is its first result then.
 
     Notes
     -----

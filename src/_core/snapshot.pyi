@@ -7,6 +7,8 @@ from pyengine._core.engine import EngineCore
 
 from pyengine.records import Records
 
+REQUEST_STATE_DTYPE: np.dtype[np.void]
+
 _Arrays: TypeAlias = tuple[
     tuple[int, int, int, int],
     NDArray[np.uint32],
@@ -14,6 +16,9 @@ _Arrays: TypeAlias = tuple[
     NDArray[np.uint8],
     NDArray[np.uint32],
     NDArray[np.uint32],
+    tuple[int, int, int],
+    Records,
+    Records,
 ]
 
 def dump(engine: EngineCore) -> _Arrays: ...
@@ -25,4 +30,7 @@ def load(
     user_modes: NDArray[np.uint8],
     user_orders: NDArray[np.uint32],
     entries: NDArray[np.uint32],
+    window: Sequence[int] | None = None,
+    requests: Records | None = None,
+    trades: Records | None = None,
 ) -> None: ...

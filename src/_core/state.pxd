@@ -9,6 +9,7 @@ from pyengine._core.idtable cimport IdTable, idtable_at, idtable_tag
 from pyengine._core.ladder cimport Ladder, LevelPool, Slab
 from pyengine._core.port cimport pye_likely, pye_lowest_bit, pye_match8
 from pyengine._core.records cimport Event
+from pyengine._core.requests cimport RequestWindow
 from pyengine._core.ring cimport Ring
 
 ctypedef struct Order:             # 32 bytes, two a cache line
@@ -43,6 +44,7 @@ ctypedef struct Output:            # where events go: the ring, or the linear ar
     uint64_t limit                 # may write below it without asking
     uint64_t published
     uint64_t kept                  # events from here on are still wanted by the call that runs now
+    uint64_t pending               # events below `seq` of a command that may yet come to nothing: 1 for a REQUEST, or 0
 
 ctypedef int (*Sink)(void* target, const Event* events, size_t n) noexcept nogil
 
@@ -89,6 +91,7 @@ ctypedef struct State:
     Ring* ring                     # owned
     Collector collector
     Outcome last
+    RequestWindow requests         # owns its memory
 
 cdef extern from *:
     """

@@ -1,11 +1,12 @@
 """Memory of an engine's state, and the room for its events. See state.pxd."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from pyengine._core.idtable cimport idtable_free, idtable_grow, idtable_init
 from pyengine._core.ladder cimport MAX_PAGES_PER_LEVEL, Ladder, Level, Page, Slab, ladder_init
 from pyengine._core.port cimport pye_alloc, pye_free, pye_grow, pye_now_ns, pye_sleep_ns
 from pyengine._core.records cimport OUT_OF_MEMORY, RING_FULL, Event
+from pyengine._core.requests cimport requests_bytes, requests_free
 from pyengine._core.ring cimport ring_free, ring_new, ring_publish, ring_room
 
 cdef int64_t MAX_TICKS = (<int64_t>1 << 62) - 1
@@ -23,6 +24,7 @@ cdef State* state_new(uint64_t ring_capacity, uint64_t expected_orders) noexcept
     if s == NULL:
         return NULL
     s.next_order_id = s.next_trade_id = 1
+    s.requests.latest_ns = INT64_MIN
     s.ring = ring_new(ring_capacity, 1)
     if s.ring == NULL or idtable_init(&s.ids, SMALLEST // 4) != 0 or state_add_user(s) < 0:
         state_free(s)
@@ -48,15 +50,17 @@ cdef void state_free(State* s) noexcept nogil:
     pye_free(s.books, s.book_capacity * sizeof(Book))
     pye_free(s.pool.ladders, 2 * s.book_capacity * sizeof(Ladder))
     pye_free(s.users, s.user_capacity * sizeof(User))
+    requests_free(&s.requests)
     ring_free(s.ring)
     pye_free(s, sizeof(State))
 
 
 cdef uint64_t state_bytes(const State* s) noexcept nogil:
-    """Bytes of address space taken for books and orders, without the ring."""
+    """Bytes of address space taken for books, orders and remembered commands, without the ring."""
     return (s.order_slab.capacity * (sizeof(Order) + sizeof(UserLink))
             + s.pool.level_slab.capacity * sizeof(Level) + s.pool.page_slab.capacity * sizeof(Page)
-            + (s.ids.mask + 1) * 65 + s.book_capacity * (sizeof(Book) + 2 * sizeof(Ladder)) + s.user_capacity * sizeof(User))
+            + (s.ids.mask + 1) * 65 + s.book_capacity * (sizeof(Book) + 2 * sizeof(Ladder)) + s.user_capacity * sizeof(User)
+            + requests_bytes(&s.requests))
 
 
 cdef void* grow_slab(void* entries, Slab* slab, uint64_t need, size_t size) noexcept nogil:
@@ -211,7 +215,7 @@ cdef void collect_span(State* s, const Event* events, uint64_t n) noexcept nogil
 
 cdef void state_collect(State* s) noexcept nogil:
     """Hand the finished commands' events to the L1 stores and the run's array. There is room, see state_make_room."""
-    cdef uint64_t n = s.out.seq - s.out.kept, start, to_end
+    cdef uint64_t n = s.out.seq - s.out.pending - s.out.kept, start, to_end
     if n == 0:
         return
     start = (s.out.kept - s.out.origin) & s.out.mask
@@ -219,7 +223,7 @@ cdef void state_collect(State* s) noexcept nogil:
     collect_span(s, s.out.events + start, to_end)
     if to_end < n:
         collect_span(s, s.out.events, n - to_end)
-    s.out.kept = s.out.seq
+    s.out.kept += n
 
 
 cdef int make_linear_room(State* s, uint64_t need) noexcept nogil:
@@ -246,9 +250,9 @@ cdef int state_make_room(State* s, uint64_t need) noexcept nogil:
     if s.collector.keep and s.collector.count + s.ring.capacity > s.collector.capacity:
         if collector_grow(&s.collector, s.ring.capacity) != 0:
             return OUT_OF_MEMORY
-    ring_publish(s.ring, s.out.seq)
-    s.out.published = s.out.seq
-    if need > s.ring.capacity:
+    s.out.published = s.out.seq - s.out.pending
+    ring_publish(s.ring, s.out.published)
+    if need + s.out.pending > s.ring.capacity:
         return RING_FULL
     while True:
         s.out.limit = ring_room(s.ring, s.out.seq, need)

@@ -1,13 +1,18 @@
 """Reading a book: levels, orders, hash, and the check of every invariant; and loading one from a snapshot."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from pyengine._core.idtable cimport idtable_tag
 from pyengine._core.ladder cimport (
     CACHED_PAGES, NO_KEY, Ladder, Level, Page, Slab, cache_slot, ladder_find_from, ladder_key, ladder_next, ladder_open,
 )
 from pyengine._core.orders cimport append_to_level, new_order
-from pyengine._core.port cimport pye_add_overflows, pye_mul_overflows
+from pyengine._core.port cimport pye_add_overflows, pye_mul_overflows, pye_prefetch_read, pye_prefetch_write
 from pyengine._core.records cimport OUT_OF_MEMORY
+from pyengine._core.requests cimport requests_check
 from pyengine._core.state cimport NO_ENTRY, Order, State, User, find_entry, order_of, state_reserve
+
+cdef enum:
+    LOOK_AHEAD = 16                # orders of a snapshot that are on their way into the cache
 
 
 cdef uint64_t view_levels(const State* s, uint32_t book, int side, uint64_t limit, LevelRecord* into) noexcept nogil:
@@ -281,7 +286,9 @@ cdef Finding view_check(const State* s) noexcept nogil:
                 s.pool.levels[bids.best_level].price_ticks >= s.pool.levels[asks.best_level].price_ticks:
             return found(b"a book is crossed", 2 * book)
     f = check_users(s, &tally)
-    return f if f.what != NULL else check_slabs(s, &tally)
+    if f.what == NULL:
+        f = check_slabs(s, &tally)
+    return f if f.what != NULL else found(requests_check(&s.requests), 0)
 
 
 # --- loading --------------------------------------------------------------------------------------------------------------
@@ -294,12 +301,17 @@ cdef int view_load(State* s, uint32_t book, const OrderRecord* orders, uint64_t 
     row is changed), or OUT_OF_MEMORY.
     """
     cdef Ladder* l
-    cdef uint64_t i, key
+    cdef uint64_t i, key, bucket
     cdef uint32_t level, page
     cdef int64_t total
     if state_reserve(s, count) != 0:
         return OUT_OF_MEMORY
     for i in range(count):
+        if i + LOOK_AHEAD < count:
+            # Ids come in the order of the queues, so each is somewhere else in the table.
+            bucket = idtable_tag(orders[i + LOOK_AHEAD].order_id) & s.ids.mask
+            pye_prefetch_write(&s.ids.buckets[bucket])
+            pye_prefetch_read(&s.ids.spill[bucket])
         if orders[i].side not in (1, 2) or orders[i].user >= s.user_count or not loadable(s, book, &orders[i]):
             return -1
         if s.budget == 0 and state_reserve(s, 1) != 0:

@@ -103,7 +103,13 @@ def _engine(settings: Settings, stores: Stores, instruments: Iterable[Instrument
         return Engine(**given)
     from pyengine.journal import Journal  # noqa: PLC0415  an extra brings what it needs
 
-    journal = Journal(settings.journal_path, segment_bytes=int(settings.journal_segment_size))
+    journal = Journal(
+        settings.journal_path,
+        segment_bytes=int(settings.journal_segment_size),
+        space_bytes=int(settings.journal_space) or None,
+        snapshot_every_s=settings.journal_snapshot_interval.total_seconds() or None,
+        archive=settings.journal_archive,
+    )
     try:
         return journal.resume(durability=settings.journal_durability, **given)
     except BaseException:

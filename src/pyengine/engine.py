@@ -48,8 +48,9 @@ class Run:
         One for each command: a `Status` below 32, a `Reason` from 32 on.
     """
 
-    def __init__(self, buffer: EventBuffer | None, status: NDArray[np.uint8]) -> None:
+    def __init__(self, buffer: EventBuffer | None, status: NDArray[np.uint8], repeated: NDArray[np.bool_] | None = None) -> None:
         self._buffer = buffer
+        self._repeated = repeated
         self.status = status
 
     @cached_property
@@ -66,6 +67,11 @@ class Run:
     def rejected(self) -> NDArray[np.bool_]:
         """For each command whether it was rejected."""
         return self.status >= FIRST_REJECTION
+
+    @cached_property
+    def repeated(self) -> NDArray[np.bool_]:
+        """For each command whether it was run before, by its client order id; it has its first status, and no events."""
+        return np.zeros(len(self.status), np.bool_) if self._repeated is None else self._repeated
 
     def _needed(self) -> EventBuffer:
         if self._buffer is None:
@@ -107,6 +113,11 @@ class Engine(EngineCore):
     durability : str
         With a journal, "journal": calls that run commands return when their events are on the disk. "memory": they return at
         once, and `acknowledged` tells who wants to know.
+    client_ids : int
+        How many commands with a client order id are remembered, up to 2**24. Older ones are forgotten, also when all together
+        had more than four times as many trades. 0: commands may have none.
+    client_id_age_ns : int, optional
+        Forget them also when they are so much older than the newest of them, or than a repetition, by their time stamps.
 
     Notes
     -----
@@ -127,6 +138,8 @@ class Engine(EngineCore):
         trade_store: TradeStore | None = None,
         capacity: int = 0,  # noqa: ARG002
         publish_wait_s: float = 1.0,  # noqa: ARG002
+        client_ids: int = 65536,  # noqa: ARG002
+        client_id_age_ns: int | None = None,  # noqa: ARG002
         journal: Journal | str | Path | None = None,
         durability: str = "journal",
     ) -> None:
@@ -188,6 +201,7 @@ class Engine(EngineCore):
         order_id: int | None = None,
         ts_ns: int = 0,
         self_trade: SelfTrade | int = SelfTrade.DEFAULT,
+        client_order_id: int | None = None,
     ) -> Result:
         """Place an order.
 
@@ -210,6 +224,11 @@ class Engine(EngineCore):
             Time stamp for the events; the engine has no clock.
         self_trade : SelfTrade
             For this order; DEFAULT is the user's mode, or else the engine's.
+        client_order_id : int, optional
+            The caller's own number for this command, from 1 to 2**64 - 1; each user has such numbers, for commands of all kinds
+            alike. If it comes again while it is remembered, nothing happens, and the first result is returned with `repeated`
+            set; with any other contents, time stamps apart, it is refused by CLIENT_ID_REUSED. Refusals are remembered too,
+            errors aren't.
 
         Returns
         -------
@@ -244,8 +263,8 @@ class Engine(EngineCore):
         mode = _mode(self_trade)
         who = self._user(user)
         if ticks is None:
-            return book.submit_market(which, lots, order_id, who, ts_ns, mode, force)
-        return book.submit(which, ticks, lots, order_id, who, force, int(flags), ts_ns, mode)
+            return book.submit_market(which, lots, order_id, who, ts_ns, mode, force, client_order_id)
+        return book.submit(which, ticks, lots, order_id, who, force, int(flags), ts_ns, mode, client_order_id)
 
     def amend(
         self,
@@ -257,6 +276,7 @@ class Engine(EngineCore):
         post_only: bool = False,
         ts_ns: int = 0,
         self_trade: SelfTrade | int = SelfTrade.DEFAULT,
+        client_order_id: int | None = None,
     ) -> Result:
         """Give a resting order a new price, a new open size, or both; what isn't given stays.
 
@@ -268,10 +288,17 @@ class Engine(EngineCore):
         order_id : int
         price, qty : str, int, float or Decimal, optional
             `qty` is what shall be open afterwards, whatever was filled before.
-        user, post_only, ts_ns, self_trade
+        user, post_only, ts_ns, self_trade, client_order_id
             As for `submit`.
         """
         mode = _mode(self_trade)
+        if client_order_id is not None:
+            who = self._user(user)
+            # A repetition may find the order gone, and must be read as the first time nevertheless.
+            instrument = self.amended_instrument(order_id, who, client_order_id, ts_ns)
+            at = None if price is None or instrument is None else instrument.price_to_ticks(price)
+            size = None if qty is None or instrument is None else instrument.qty_to_lots(qty)
+            return self.amend_lots(order_id, at, size, who, int(post_only), ts_ns, mode, client_order_id)
         view = self.order(order_id)
         if view is None:
             return self.refuse_amend(order_id, self._user(user), ts_ns)
@@ -285,6 +312,7 @@ class Engine(EngineCore):
         side: str | int | None = None,
         user: str | int | None = None,
         ts_ns: int = 0,
+        client_order_id: int | None = None,
     ) -> Result:
         """Cancel all resting orders, or those of a symbol, a side, a user, or any mix of these.
 
@@ -295,9 +323,9 @@ class Engine(EngineCore):
         """
         index = EVERY_INSTRUMENT if symbol is None else self.book(symbol).index
         which = 0 if side is None else _side(side)
-        return self.mass_cancel_lots(index, which, self._user(user), ts_ns)
+        return self.mass_cancel_lots(index, which, self._user(user), ts_ns, client_order_id)
 
-    def run(self, commands: Records | Commands, *, events: bool = True) -> Run:
+    def run(self, commands: Records | Commands, *, client_ids: NDArray[np.uint64] | None = None, events: bool = True) -> Run:
         """Run an array of commands, without the GIL.
 
         Each row is one command; a bad row is rejected by the reason in its status and changes nothing else.
@@ -306,6 +334,8 @@ class Engine(EngineCore):
         ----------
         commands : ndarray of COMMAND_DTYPE, shape (n,), or Commands
             See `make_commands` and `commands_from`.
+        client_ids : ndarray of uint64, shape (n,), optional
+            Client order ids, see `submit`; 0 for a command without one. `Run.repeated` tells which came again.
         events : bool
             Whether to return events and trades; without them only the statuses come back.
 
@@ -319,7 +349,7 @@ class Engine(EngineCore):
         FieldError, FieldTypeError
             The array isn't one of commands; nothing was run.
         """
-        return Run(*self.run_arrays(commands, events))
+        return Run(*self.run_arrays(commands, events, client_ids))
 
     def attach(self, *, required: bool = True, name: str = "") -> Consumer:
         """Add a consumer of the event ring, from the next event on.

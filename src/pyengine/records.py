@@ -74,6 +74,7 @@ class Kind(IntEnum):
     TRADE = 3
     CANCELLED = 4
     REPLACED = 5
+    REQUEST = 6
 
 
 class EventFlag(IntFlag):
@@ -83,6 +84,20 @@ class EventFlag(IntFlag):
     MAKER_FILLED = 1
     TAKER_FILLED = 2
     KEPT_PLACE = 1
+
+
+class RequestFlag(IntFlag):
+    """Flags of a REQUEST: what its command didn't say itself.
+
+    With PRICE_KEPT and QTY_KEPT an amend leaves what the order has. With BOOK_IMPLIED the order's id stood for its book; with
+    NO_BOOK there was no such order.
+    """
+
+    NONE = 0
+    PRICE_KEPT = 1
+    QTY_KEPT = 2
+    BOOK_IMPLIED = 4
+    NO_BOOK = 8
 
 
 class Status(IntEnum):
@@ -127,6 +142,7 @@ class Reason(IntEnum):
     POST_ONLY_WOULD_TRADE = 68
     LEVEL_FULL = 69
     HALTED = 70
+    CLIENT_ID_REUSED = 71
     RING_FULL = 96
     OUT_OF_MEMORY = 97
 
@@ -211,7 +227,27 @@ ORDER_EVENT_DTYPE = _dtype(
     ("value", "<i8", 48),
     *_TAIL,
 )
-"""An event of any kind but TRADE. `value`: lots still open (CANCELLED), lots open before (REPLACED), else 0."""
+"""An event of any kind but TRADE and REQUEST. `value`: lots still open (CANCELLED), lots open before (REPLACED), else 0."""
+
+REQUEST_EVENT_DTYPE = _dtype(
+    ("seq", "<u8", 0),
+    ("ts_ns", "<i8", 8),
+    ("client_order_id", "<u8", 16),
+    ("user", "<u4", 24),
+    ("action", "u1", 28),
+    ("tif", "u1", 29),
+    ("order_flags", "u1", 30),
+    ("stp", "u1", 31),
+    ("price_ticks", "<i8", 32),
+    ("qty_lots", "<i8", 40),
+    ("order_id", "<u8", 48),
+    *_TAIL,
+)
+"""A REQUEST event: a command with a client order id, right before the events that it caused.
+
+`order_id` is 0 if the engine assigns it. `qty_lots` of a MASS_CANCEL is the number of orders that it took off. What the action
+ignores is 0; `flags` is a `RequestFlag`.
+"""
 
 LEVEL_DTYPE = _dtype(("price_ticks", "<i8", 0), ("qty_lots", "<i8", 8), ("orders", "<u4", 16), size=24)
 """One price level of `Book.depth`."""
@@ -243,8 +279,9 @@ def make_commands(count: int) -> Records:
 
 
 def order_events(events: Records) -> Records:
-    """Select the events that aren't trades and name their fields by ORDER_EVENT_DTYPE. O(n), one copy."""
-    chosen: Records = events[events["kind"] != Kind.TRADE]
+    """Select the events that are neither trades nor requests and name their fields by ORDER_EVENT_DTYPE. O(n), one copy."""
+    kind = events["kind"]
+    chosen: Records = events[(kind != Kind.TRADE) & (kind != Kind.REQUEST)]
     return chosen.view(ORDER_EVENT_DTYPE)
 
 
@@ -252,3 +289,9 @@ def trade_events(events: Records) -> Records:
     """Select the trades and name their fields by TRADE_DTYPE. O(n), one copy."""
     chosen: Records = events[events["kind"] == Kind.TRADE]
     return chosen.view(TRADE_DTYPE)
+
+
+def request_events(events: Records) -> Records:
+    """Select the commands with client order ids and name their fields by REQUEST_EVENT_DTYPE. O(n), one copy."""
+    chosen: Records = events[events["kind"] == Kind.REQUEST]
+    return chosen.view(REQUEST_EVENT_DTYPE)

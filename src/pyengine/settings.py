@@ -150,6 +150,12 @@ class Settings(BaseSettings):
     """What a command waits for: `journal` for the disk, `memory` for nothing."""
     journal_segment_size: values.SegmentSize = cast("values.SegmentSize", 64 << 20)
     """Size of a file of the journal."""
+    journal_space: values.Size = cast("values.Size", 0)
+    """Room that the journal may take before commands are refused; 0 for all that there is."""
+    journal_snapshot_interval: values.Lifetime = timedelta(0)
+    """How often a snapshot is taken, and files go that two of them cover and every layer has; 0 for never."""
+    journal_archive: values.MaybePath = None
+    """Folder that such files are put into, packed, instead of being deleted."""
 
     order_stores: values.Specs = ()
     """Stores of your own, behind the others."""

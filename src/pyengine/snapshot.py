@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pyengine._core.order_store import InMemoryOrderStore
-from pyengine._core.snapshot import dump, load
+from pyengine._core.snapshot import REQUEST_STATE_DTYPE, dump, load
 from pyengine.errors import FieldError, FieldTypeError, SnapshotError
 from pyengine.instrument import Instrument
 from pyengine.order_records import ORDER_RECORD_DTYPE
-from pyengine.records import ORDER_STATE_DTYPE, Action, Records, Status
+from pyengine.records import EVENT_DTYPE, ORDER_STATE_DTYPE, Action, Records, Status
 
 if TYPE_CHECKING:
     from pyengine.engine import Engine
 
 AnyEngine = TypeVar("AnyEngine", bound="Engine")
 MAGIC = b"PYENSNAP"
-VERSION = 1
+VERSION = 2
+"""1 had no remembered commands."""
+
 _PREFIX = struct.Struct("<8sII")
 _DIGEST_BYTES = 16
 # What Python raises for JSON that says something else than was asked; the digest was right, so somebody wrote it so.
@@ -37,20 +39,25 @@ _ARRAYS: tuple[tuple[str, Any], ...] = (
     ("user_modes", np.dtype("u1")),
     ("user_orders", np.dtype("<u4")),
     ("entries", np.dtype("<u4")),
+    ("requests", REQUEST_STATE_DTYPE),
+    ("request_trades", EVENT_DTYPE),
 )
+_ARRAYS_OF_VERSION = {1: _ARRAYS[:5], 2: _ARRAYS}
 
 
 def take_snapshot(engine: Engine) -> bytes:
-    """Write the whole state of an engine: books with their queues, users, counters. O(everything).
+    """Write the whole state of an engine: books with their queues, users, counters, remembered commands. O(everything).
 
     Equal states give equal bytes. The event ring, consumers and stores aren't part of it.
     """
-    counters, *arrays = dump(engine)
+    counters, *arrays, window, requests, trades = dump(engine)
+    arrays += [requests, trades]
     header = {
         "counters": counters,
         "instruments": [described(instrument) for instrument in engine.instruments],
         "users": [engine.user_name(number) for number in range(1, len(arrays[2]))],
         "rows": {name: len(array) for (name, _), array in zip(_ARRAYS, arrays, strict=True)},
+        "requests": window,
         "state_hash": engine.state_hash(),
     }
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
@@ -70,7 +77,8 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
     make : type
         The engine's class.
     **options
-        Keyword arguments of `Engine`, such as `ring_capacity`; instruments and the self-trade mode come from the snapshot.
+        Keyword arguments of `Engine`, such as `ring_capacity`; instruments, the self-trade mode, and what is remembered
+        of commands with client order ids, come from the snapshot.
 
     Raises
     ------
@@ -92,7 +100,9 @@ def restore_snapshot(data: bytes | bytearray | memoryview, make: type[AnyEngine]
         for number, name in enumerate(header["users"], start=1):
             if engine.user(name) != number:
                 raise SnapshotError(f"user {name!r} must be number {number}")  # noqa: TRY301  one place for all that contradicts
-        load(engine, header["counters"], *arrays)
+        books, orders, modes, users, entries, *window = arrays
+        counts = header["requests"] if window else None
+        load(engine, header["counters"], books, orders, modes, users, entries, counts, *window)
         state_hash = header["state_hash"]
     except SnapshotError:
         raise
@@ -142,17 +152,18 @@ def _read(raw: memoryview) -> tuple[dict[str, Any], list[np.ndarray[Any, Any]]]:
     magic, version, header_bytes = _PREFIX.unpack_from(raw)
     if magic != MAGIC:
         raise SnapshotError(f"a snapshot must start with {MAGIC!r}, was {magic!r}")
-    if version != VERSION:
-        raise SnapshotError(f"the snapshot's version must be {VERSION}, was {version}")
+    if version not in _ARRAYS_OF_VERSION:
+        raise SnapshotError(f"the snapshot's version must be at most {VERSION}, was {version}")
+    parts = _ARRAYS_OF_VERSION[version]
     body = raw[:-_DIGEST_BYTES]
     if hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest() != raw[-_DIGEST_BYTES:]:
         raise SnapshotError("the snapshot's digest doesn't match: it was cut short or changed")
     at = _PREFIX.size + header_bytes
     try:
         header = json.loads(bytes(body[_PREFIX.size : at]))
-        rows = [int(header["rows"][name]) for name, _ in _ARRAYS]
+        rows = [int(header["rows"][name]) for name, _ in parts]
         arrays = []
-        for (_, dtype), count in zip(_ARRAYS, rows, strict=True):
+        for (_, dtype), count in zip(parts, rows, strict=True):
             arrays.append(np.frombuffer(body[at : at + count * dtype.itemsize], dtype) if count else np.empty(0, dtype))
             at += count * dtype.itemsize
     except _CONTRADICTIONS as error:

@@ -99,7 +99,7 @@ def test_the_newest_head_wins_and_nobody_waits(shelf: Shelf) -> None:
     start = time.monotonic()
     for n in range(2, 101):
         shelf(head(n))
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     assert shelf.stats().gauges["head_lag_s"] > 0
     shelf.open.set()
     eventually(lambda: shelf.heads() == [head(100)])
@@ -126,14 +126,14 @@ def test_a_close_keeps_the_last_head_but_does_not_wait_for_ever(path: Path, capl
     for number in range(20):
         shelf = Shelf(path)
         shelf(head(number + 1))
-        shelf.close()
+        shelf.close(10)
         assert shelf.heads() == [head(number + 1)]
     shelf = Shelf(path)
     shelf.open.clear()
     shelf(head(1))
     start = time.monotonic()
     shelf.close(0.1)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     assert "the last head of" in caplog.text
     shelf.close()
     with pytest.raises(StoreClosed):
@@ -167,7 +167,7 @@ def test_heads_of_earlier_starts_make_room_if_the_chain_has_them(path: Path, cap
         shelf.held = held
         with FileTradeStore(path, names=names(), chain_bytes=1000, anchor=shelf, anchor_s=0) as store:
             store.save_batch(rows(range(first, first + 100)))
-        shelf.close()
+        shelf.close(10)
         assert [*held.values()] == [chain_head(path)]
     assert "isn't in its chain" not in caplog.text
     # Cut off at a checkpoint, and written on: the head of before stays as the witness.
@@ -177,7 +177,7 @@ def test_heads_of_earlier_starts_make_room_if_the_chain_has_them(path: Path, cap
     shelf.held = held
     with FileTradeStore(path, names=names(), chain_bytes=1000, anchor=shelf, anchor_s=0) as store:
         store.save_batch(rows(range(301, 401)))
-    shelf.close()
+    shelf.close(10)
     assert set(held.values()) == {before, chain_head(path)}
     assert shelf.stats().counts["strange_heads"] == 1
     assert f"the head {before.link} of {path} isn't in its chain" in caplog.text
@@ -253,7 +253,7 @@ def test_the_whole_way(keeper: Callable[..., HeadKeeper], path: Path) -> None:
             store.save_batch(rows(range(begin, begin + 20)))
             store.flush()
             time.sleep(0.02)
-    anchor.close()
+    anchor.close(10)
     assert anchor.heads() == [chain_head(path)]
     assert verify_log(path, head=[kept.link for kept in anchor.heads()]).anchored
 
@@ -296,7 +296,7 @@ def test_a_place_that_hangs_holds_no_writer_up(own_valkey: Callable[..., ValkeyS
                 assert store.head(5) is not None
             eventually(lambda: anchor.stats().gauges["head_lag_s"] > 0)
         anchor.close(0.1)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 20, "the server hangs for longer"
         server.resume()
     assert verify_log(path).lines == 200
 
@@ -338,12 +338,18 @@ def test_a_deployment_keeps_heads_and_verify_asks_for_them(postgres_database: st
     assert verify(path).exit_code == 0
     for place in ("redis", "postgres"):
         assert verify(path, "--anchor", place, **places).exit_code == 1
+    # A Redis that was wiped knows no better, PostgreSQL does.
+    with redis.Redis.from_url(valkey) as client:
+        client.flushdb()
+    write(settings, 401, 50)
+    assert verify(path, "--anchor", "redis", **places).exit_code == 0
+    assert verify(path, "--anchor", "postgres", "--anchor", "redis", **places).exit_code == 1
     # Removed and made anew.
     path.unlink()
     chain_path(path).unlink()
     write(settings, 1, 10)
     for place in ("redis", "postgres"):
-        assert verify(path, "--anchor", place, **places).exit_code == 1
+        assert verify(path, "--anchor", place, **places).exit_code == 1, place
     path.write_bytes(whole[0])
     chain_path(path).write_bytes(whole[1])
     assert verify(path, "--anchor", chain_head_of(whole[1])).exit_code == 0

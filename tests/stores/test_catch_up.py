@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +26,13 @@ from stores.gated import (
 )
 
 from pyengine import Engine, SelfTrade
-from pyengine.journal import History, Journal, JournalFailed, prune, write_snapshot
+from pyengine.journal import History, Journal, JournalFailed, prune, recover, write_snapshot
+from pyengine.journal.compare import compare_orders, compare_trades
 from pyengine.store_errors import StoreUnavailable
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
+from pyengine.stores.composite.sequence import Sequence
+from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 EACH = 40
@@ -553,3 +558,97 @@ def test_a_forked_child_does_not_follow_the_parents_journal(deployment: Deployme
     process.join()
     deployment.run(3)
     deployment.check()
+
+
+def test_an_engine_that_begins_a_journal_has_stores_alike(tmp_path: Path) -> None:
+    orders, trades = MarkedOrderStore(), MarkedTradeStore()
+    journal = Journal(tmp_path)
+    with Engine(new_engine().instruments, journal=journal, order_store=orders, trade_store=trades) as engine:
+        for name in NAMES:
+            engine.user(name)
+        engine.run(rows(200))
+        assert engine.flush_stores(10)
+        last = engine.next_seq - 1
+        eventually(lambda: engine.lowest_watermark == last)
+        assert journal.needed_seq() == last + 1
+        assert orders.marks == trades.marks == {journal.identity: last}
+
+
+def test_the_journal_keeps_what_a_layer_has_yet_to_get(deployment: Deployment) -> None:
+    deployment.run(20)
+    deployment.check()
+    deployment.orders.gate.shut = True
+    eventually(lambda: deployment.engine.lowest_watermark == deployment.journal.durable_seq)
+    seq = deployment.journal.durable_seq
+    deployment.run(60)
+    eventually(lambda: deployment.order_store.layers[0].is_behind)
+    assert deployment.journal.needed_seq() <= seq + 1
+    assert deployment.journal.needed_seq() == deployment.orders.marks[deployment.journal.identity] + 1
+    write_snapshot(deployment.path)
+    prune(deployment.path, keep_snapshots=1, keep=[deployment.journal.needed_seq])
+    deployment.orders.gate.shut = False
+    deployment.check()
+
+
+EXITS = """
+import sys
+sys.path[:0] = [{tests!r}]
+from journal_setup import rows
+from side_by_side import NAMES, new_engine
+from pyengine.journal import Journal
+from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
+from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
+from pyengine.stores.composite.sequence import Sequence
+from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
+from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
+
+path, turn = sys.argv[1], int(sys.argv[2])
+orders = CompositeOrderStore(InMemoryOrderStore(), SQLiteOrderStore(path + ".db"), ring_capacity=256)
+trades = CompositeTradeStore(InMemoryTradeStore(), SQLiteTradeStore(path + ".db"), ring_capacity=256)
+engine = Journal(path).resume(order_store=orders, trade_store=trades, instruments=new_engine().instruments, durability="memory")
+for name in NAMES:
+    engine.user(name)
+for seed in range(turn, turn + 20):
+    engine.run(rows(100, seed=seed))
+"""
+
+
+def test_a_process_that_ends_without_closing_brings_layers_what_happened(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    for turn in (0, 20):
+        script = EXITS.format(tests=str(Path(__file__).resolve().parents[1]))
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(path), str(turn)], check=False, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        history, names = History(path), recover(path).engine.names
+        store = SQLiteOrderStore(f"{path}.db")
+        assert store.watermark(history.identity) == history.last_seq
+        assert compare_orders(history, names, store).differences == ()
+        trades = SQLiteTradeStore(f"{path}.db")
+        assert trades.watermark(history.identity) == history.last_seq
+        assert compare_trades(history, names, trades).differences == ()
+        store.close()
+        trades.close()
+
+
+def test_positions_and_events_go_together() -> None:
+    marks = Sequence()
+    assert (marks.covered(5), marks.end_of_batch(0, 10), marks.join(5, 0)) == (None, None, None)
+    for position, seq in ((0, 10), (0, 12), (4, 15), (4, 20), (9, 21)):
+        marks.note(position, seq, 0)
+    assert [marks.covered(position) for position in (0, 3, 4, 8, 9, 99)] == [12, 12, 20, 20, 21, 21]
+    # Behind event 11 comes what is behind position 0; behind 17, nothing came before position 5.
+    assert [marks.join(seq, 0) for seq in (9, 10, 11, 14, 15, 17, 20, 21, 99)] == [None, 0, 0, 0, 4, 4, 4, 9, 9]
+    assert (marks.join(17, 4), marks.join(17, 5)) == (4, None)
+    assert [marks.end_of_batch(taken, 5) for taken in (0, 3, 4, 8, 9)] == [4, 4, 9, 9, None]
+    assert marks.end_of_batch(4, 2) == 9, "the next one, as none is nearer"
+    marks.note_foreign(2, 3)
+    marks.note_foreign(4, 4)
+    marks.note_foreign(8, 8)
+    assert marks.foreign(3, 9) == [(3, 4), (8, 8)]
+    assert marks.foreign(4, 2) == marks.foreign(3, 2) == []
+    for position in range(10, 20_000):
+        marks.note(position, 100 + position, position - 64)
+    assert len(marks._positions) < 3000
+    assert marks.join(100 + 19_990, 19_990) == 19_990

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from journal_setup import rows
 from side_by_side import NAMES, new_engine
@@ -141,7 +142,12 @@ class Servers:
         if which != "postgres":
             self.valkey.command("FLUSHALL")
         if which != "redis":
-            self.postgres.execute("TRUNCATE orders, trades, instruments, watermarks")
+            while True:
+                try:
+                    self.postgres.execute("TRUNCATE orders, trades, instruments, watermarks")
+                except asyncpg.DeadlockDetectedError:
+                    continue  # with a layer that is writing
+                break
 
     def copy(self) -> None:
         """Make a copy of both, as of now."""
@@ -169,9 +175,11 @@ class Servers:
 
 
 @pytest.fixture
-def servers(own_valkey: Callable[..., ValkeyServer], own_postgres: Callable[..., PostgresServer]) -> Servers:
+def servers(own_valkey: Callable[..., ValkeyServer], own_postgres: Callable[..., PostgresServer]) -> Iterator[Servers]:
     # What it has said to be committed must be there after a kill.
-    return Servers(own_valkey(), own_postgres(durable=True))
+    made = Servers(own_valkey(), own_postgres(durable=True))
+    yield made
+    print(made.postgres.log_text()[-4000:])
 
 
 @contextmanager

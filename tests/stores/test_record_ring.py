@@ -234,6 +234,48 @@ def test_age_of_the_oldest_record_is_known() -> None:
     assert ring.lag_s(cursor) == 0
 
 
+def test_a_cursor_that_follows_a_journal_takes_nothing_behind_a_gap() -> None:
+    ring = RecordRing(ORDER_RECORD_DTYPE, 4)
+    cursor = ring.add_cursor()
+    cursor.follows = True
+    ring.sequence.note(0, 10, 0)
+    ring.let_go(cursor)
+    for position in range(1, 8):
+        ring.push(rows(position))
+        if position == 1:
+            ring.sequence.note_foreign(1, 1)
+        ring.sequence.note(position, 10 + position, position - 4)
+    assert ring.take(cursor, 9) is None
+    assert cursor.lapsed
+    assert ring.take(cursor, 9) is None, "until it has joined again"
+    assert ring.missed(cursor) == ((1, 1),), "the rest is in the journal"
+    assert not ring.join(cursor, 12, near=False), "what is behind event 12 was overwritten"
+    assert not ring.join(cursor, 14, near=True), "it would be again at once"
+    assert ring.join(cursor, 14, near=False)
+    assert not cursor.lapsed
+    batch = ring.take(cursor, 2)
+    assert (batch.first, batch.rows["order_id"].tolist()) == (5, [5, 6])
+    assert ring.join(cursor, 15, near=True), "and back"
+    assert ring.take(cursor, 9).rows["order_id"].tolist() == [6, 7]
+
+
+def test_a_cursor_that_follows_a_journal_is_overtaken_while_it_copies() -> None:
+    class Overtaken(RecordRing):
+        def _copy(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+            copied = super()._copy(first, count)
+            if self.head == 4:
+                self.push(rows(5, 6, 7))
+            return copied
+
+    ring = Overtaken(ORDER_RECORD_DTYPE, 4)
+    cursor = ring.add_cursor()
+    cursor.follows = True
+    ring.let_go(cursor)
+    ring.push(rows(1, 2, 3, 4))
+    assert ring.take(cursor, 9) is None
+    assert cursor.lapsed
+
+
 def test_marks_of_time_stay_few() -> None:
     ring = RecordRing(ORDER_RECORD_DTYPE, 64)
     cursor = ring.add_cursor()

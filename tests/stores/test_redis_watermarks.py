@@ -13,14 +13,13 @@ from stores.redis_rows import order, trade
 
 from pyengine.store_errors import StoreUnavailable, WatermarkMoved
 from pyengine.stores.interfaces import Mark
-from pyengine.stores.redis import RedisOrderStore, RedisTradeStore
+from pyengine.stores.redis import RedisOrderStore, RedisTradeStore, order_saves
 from pyengine.stores.redis.exchange import Script
-from pyengine.stores.redis.order_steps import CALL_ROWS, OrderSteps
 from pyengine.stores.redis.trade_steps import TradeSteps
 from pyengine.stores.redis.watermarks import Links
 
 JOURNAL = "00ff" * 8
-MANY = 4 * CALL_ROWS + 1
+MANY = 4 * order_saves.ADDED_ROWS + 1
 Stores = tuple[RedisOrderStore, RedisTradeStore]
 
 
@@ -123,7 +122,7 @@ def test_trades_that_are_too_old_for_a_full_set_move_it_all_the_same(valkey: str
 def test_what_else_a_server_may_forget(client: redis.Redis, stores: Stores, wiped: str) -> None:
     orders, trades = stores
     for turn in range(1, 5):
-        first = turn * 1000
+        first = turn * 2000
         orders.save_marked(orders_of(*range(first, first + MANY)), mark(turn - 1 or None, turn))
         trades.save_marked([trade(number) for number in range(turn * 3000, turn * 3000 + 2500)], mark(turn - 1 or None, turn))
         client.execute_command(*wiped.split())
@@ -132,21 +131,26 @@ def test_what_else_a_server_may_forget(client: redis.Redis, stores: Stores, wipe
     assert trades.complete_for(2500)
 
 
-@pytest.fixture
-def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], None]:
-    """Give out a function that has something done once, before a call of a batch of orders is made, counted from 0."""
+@pytest.fixture(params=["new", "any"])
+def between(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], None]:
+    """Give out a function that has something done once, before a call of a batch is made, counted from 0.
+
+    Orders go the way of those that are new, or of those that may be there already.
+    """
+    if request.param == "any":
+        monkeypatch.setattr(order_saves, "_FEWEST_NEW", 1_000_000)
 
     def arrange(number: int, happening: Callable[[], Any]) -> None:
         made = iter(range(1_000_000))
-        original = OrderSteps.save_call
+        original = Links.of
 
-        def save_call(*arguments: Any) -> Any:
+        def of(*arguments: Any) -> Any:
             if next(made) == number:
                 time.sleep(0.1)  # the server has done what was sent before
                 happening()
             return original(*arguments)
 
-        monkeypatch.setattr(OrderSteps, "save_call", save_call)
+        monkeypatch.setattr(Links, "of", of)
 
     return arrange
 

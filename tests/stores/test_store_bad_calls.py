@@ -295,7 +295,7 @@ def test_a_bad_row_names_its_field(field: str, value: int) -> None:
     ("fields", "culprit"),
     [
         ({"kind": 0}, "kind"),
-        ({"kind": 6}, "kind"),
+        ({"kind": 7}, "kind"),
         ({"side": 0}, "side"),
         ({"qty_lots": 0}, "qty_lots"),
         ({"qty_lots": 2**62}, "qty_lots"),

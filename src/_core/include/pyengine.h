@@ -36,13 +36,13 @@ typedef struct {
 typedef struct {
     uint64_t seq;
     int64_t ts_ns;
-    uint64_t order_id;   /* TRADE: the taker */
+    uint64_t order_id;   /* TRADE: the taker; REQUEST: the client order id */
     uint64_t detail;     /* TRADE: the maker; else user | type << 32 | tif << 40 | flags << 48 | stp << 56 */
     int64_t price_ticks; /* TRADE: the maker's */
     int64_t qty_lots;
     int64_t value; /* TRADE: trade id; CANCELLED: lots still open; REPLACED: open before */
     uint32_t instrument;
-    uint8_t kind; /* 1 ACCEPTED, 2 REJECTED, 3 TRADE, 4 CANCELLED, 5 REPLACED */
+    uint8_t kind; /* 1 ACCEPTED, 2 REJECTED, 3 TRADE, 4 CANCELLED, 5 REPLACED, 6 REQUEST */
     uint8_t side;
     uint8_t reason;
     uint8_t flags; /* TRADE: 1 maker filled, 2 taker filled; REPLACED: 1 kept its place; REJECTED: the action */

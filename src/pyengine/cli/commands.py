@@ -8,6 +8,7 @@ from pyengine.cli.audit import audit_command
 from pyengine.cli.check import check_command
 from pyengine.cli.config import config_command
 from pyengine.cli.journal import journal_command
+from pyengine.cli.layers import rebuild_command, status_command, verify_command
 from pyengine.cli.migrate import migrate_command
 from pyengine.cli.replay import replay_command
 from pyengine.cli.trades import trades_command
@@ -26,3 +27,6 @@ commands.add_command(migrate_command)
 commands.add_command(journal_command)
 commands.add_command(trades_command)
 commands.add_command(audit_command)
+commands.add_command(status_command)
+commands.add_command(verify_command)
+commands.add_command(rebuild_command)

@@ -109,10 +109,10 @@ class Committer:
     def _end_lead(self) -> None:
         """Let callers make the next commits, if they may."""
         # The rest of a segment is not for them, as they don't see to space.
-        fd, at, end, *position = self.writer.place
-        place = fd, at, end - self.space.margin_bytes, *position
+        fd, at, end, seq, crc, commit = self.writer.place
+        place = fd, at, end - self.space.margin_bytes, seq, crc, commit
         may = self.callers_commit and self._marks[2] >= 0
-        self.group.end_lead(self.writer.position.seq - 1, place, self._marks if may else None)
+        self.group.end_lead(seq - 1, place, self._marks if may else None)
 
     def _commit(self) -> int:
         consumer, head = self.consumer, self.head

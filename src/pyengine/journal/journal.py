@@ -18,6 +18,7 @@ from pyengine.engine import Engine
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.journal.acknowledgement import Acknowledgement
 from pyengine.journal.committer import Committer
+from pyengine.journal.configuration import configured, engine_options
 from pyengine.journal.disk import Disk
 from pyengine.journal.errors import JournalClosed, JournalError, JournalFailed, JournalTimeout
 from pyengine.journal.format import IDENTITY_BYTES, Definitions
@@ -262,9 +263,9 @@ class Journal:
         durability : str
             As for `attach`.
         **options
-            `ring_capacity`, `capacity` and `publish_wait_s` of `Engine`; also `instruments` and `self_trade`, of which those that
-            the journal has stay as they are; and `order_store` and `trade_store`. Memory is filled with all that the journal
-            still tells of, layers below fetch from it what they lack, by themselves.
+            `ring_capacity`, `capacity` and `publish_wait_s` of `Engine`; also `instruments`, `self_trade`, `client_ids` and
+            `client_id_age_ns`, of which those that the journal has stay as they are; and `order_store` and `trade_store`.
+            Memory is filled with all that the journal still tells of, layers below fetch from it what they lack, by themselves.
 
         Raises
         ------
@@ -272,7 +273,7 @@ class Journal:
             Something isn't as it was written. A store in memory that was given is of no use then.
         """
         stores = options.pop("order_store", None), options.pop("trade_store", None)
-        own = {"instruments", "self_trade"}
+        own = {"instruments", "self_trade", "client_ids", "client_id_age_ns"}
         for name in options.keys() - OPTIONS - own:
             raise FieldError("options", name, f"among {', '.join(sorted(OPTIONS | own))}")
         if self._found is None:
@@ -301,8 +302,10 @@ class Journal:
             if engine.resting_orders:
                 raise FieldError("engine", engine, "one without orders, as the journal is new")
             return Definitions()
-        if engine.self_trade != found.configuration.get("self_trade"):
-            raise FieldError("self_trade", engine.self_trade, f"{found.configuration.get('self_trade')}, as in the journal")
+        known_options = engine_options(found.configuration)
+        for name, value in configured(engine).items():
+            if value != known_options[name]:
+                raise FieldError(name, value, f"{known_options[name]}, as in the journal")
         known = found.definitions_of(engine)
         if known is None:
             raise FieldError("engine", engine, "one with the instruments and users that the journal has defined")
@@ -311,7 +314,7 @@ class Journal:
     def _open_writer(self, engine: Engine, definitions: Definitions) -> SegmentWriter:
         """Open the newest segment for writing, or make the first."""
         found = self._found
-        configuration = {"self_trade": engine.self_trade} if found is None else found.configuration
+        configuration = configured(engine) if found is None else found.configuration
         writer = SegmentWriter(self.path, self._disk, self._segment_bytes, self._position, configuration)
         try:
             if found is None:

@@ -14,11 +14,12 @@ from pyengine._core.recovery import Recovery
 from pyengine.engine import Engine
 from pyengine.errors import FieldError, PyengineError, SnapshotError
 from pyengine.journal.beside import Beside
+from pyengine.journal.configuration import configured, engine_options
 from pyengine.journal.errors import JournalDamaged, JournalError
 from pyengine.journal.format import Definitions, DefinitionsFrame, Frame, FrameKind
 from pyengine.journal.reader import JournalReader, Segment, configuration_of, events_of, first_header
 from pyengine.journal.snapshots import SnapshotHead, snapshot_files
-from pyengine.records import Kind, Reason, Records
+from pyengine.records import Action, Kind, Reason, Records
 
 _log = logging.getLogger("pyengine.journal")
 
@@ -216,8 +217,8 @@ class Replayed:
             if segment.header.number != 1:
                 raise _damaged(segment, frame, "the segments before must be there, are missing")
             try:
-                self._engine = Engine(self_trade=content["self_trade"], **self._options)
-            except KeyError as error:
+                self._engine = Engine(**engine_options(content), **self._options)
+            except (KeyError, FieldError) as error:
                 raise _damaged(segment, frame, f"the configuration must have {error}") from error
             self._recovery = Recovery(self._engine)
             if self._beside is not None:
@@ -227,8 +228,9 @@ class Replayed:
             # The snapshot may know more than what was defined before this segment, but not less.
             self._definitions = Definitions()
             self._definitions.add(engine.instruments[: header.instruments], _users(engine, 1, header.users))
-            if engine.self_trade != content.get("self_trade"):
-                raise _damaged(segment, frame, f"the self-trade mode must be {engine.self_trade}, as in the snapshot")
+            for name, value in configured(engine).items():
+                if engine_options(content)[name] != value:
+                    raise _damaged(segment, frame, f"{name} must be {value}, as in the snapshot")
         known = self._definitions
         if (known.instruments, known.users, known.digest) != (header.instruments, header.users, header.definitions):
             raise _damaged(segment, frame, "the segment must come after the definitions that were read, comes after others")
@@ -323,10 +325,14 @@ def whole_commands(rows: Records, until_seq: int | None, until_ns: int | None) -
     if first == len(rows):
         return first
     kind, reason = rows["kind"], rows["reason"]
+    request = kind == Kind.REQUEST
+    alone = request & (rows["detail"] >> np.uint64(32) & np.uint64(255) == Action.MASS_CANCEL) & (rows["qty_lots"] == 0)
     mass = (kind == Kind.CANCELLED) & (reason == Reason.MASS)
     goes_on = np.zeros(len(rows), np.bool_)
     goes_on[1:] = mass[1:] & mass[:-1] & (rows["ts_ns"][1:] == rows["ts_ns"][:-1])
     begins = (kind != Kind.TRADE) & ((kind != Kind.CANCELLED) | (reason == Reason.USER) | mass) & ~goes_on
+    # What follows a request belongs to it, unless that is of a mass cancel that met no order.
+    begins[1:] = (begins[1:] & (~request[:-1] | alone[:-1])) | request[1:]
     begins[0] = True
     return int(np.flatnonzero(begins[: first + 1])[-1])
 

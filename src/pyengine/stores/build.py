@@ -209,7 +209,7 @@ def _layers(
         trades.append(partial(SQLiteTradeStore, settings.sqlite_path))
     orders += [partial(own_order_store, settings, spec) for spec in settings.order_stores]
     trades += [partial(own_trade_store, settings, spec) for spec in settings.trade_stores]
-    trades.append(partial(_file, settings, anchors))
+    trades.append(partial(file_store, settings, anchors))
     return orders, trades
 
 
@@ -228,7 +228,9 @@ def _stack(composite: Callable[..., S], makes: Sequence[Make[S]], settings: Sett
     return store
 
 
-def _file(settings: Settings, anchors: Sequence[HeadKeeper]) -> FileTradeStore:
+def file_store(settings: Settings, anchors: Sequence[HeadKeeper] = ()) -> FileTradeStore:
+    """Make the store of the trade log that the settings describe."""
+
     def offer(head: ChainHead) -> None:
         for anchor in anchors:
             anchor(head)

@@ -16,7 +16,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pyengine._core.consumer import Consumer
 from pyengine._core.engine import EngineCore
@@ -26,6 +26,7 @@ from pyengine.errors import FieldTypeError
 from pyengine.records import TRADE_DTYPE, Kind, Records
 from pyengine.store_errors import StoreClosed
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, process
+from pyengine.stores.composite.layer import Layer
 from pyengine.stores.interfaces import Flushed, OrderStore, StoreStats, TradeStore
 from pyengine.stores.journal_source import JournalSource
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pyengine.journal.waiters import Waiters
 
 _MOST = 8192
+_NOTHING = 2**63 - 1
 _MANY = 2048
 _MOST_NAPS = 20
 _SHORTEST_NAP_S = 0.5e-3
@@ -89,10 +91,11 @@ class EngineFeed:
         with self._lock:
             self._journal = journal.waiters
             begins_at = self._consumer.position - 1
-            if self._orders is not None:
-                self._orders.follow(_upstream(self), JournalSource(journal, "orders"), begins_at)
-            if self._trades is not None:
-                self._trades.follow(_upstream(self), JournalSource(journal, "trades"), begins_at)
+            for store in filter(None, (self._orders, self._trades)):
+                kind: Literal["orders", "trades"] = "orders" if store is self._orders else "trades"
+                store.follow(_upstream(self), JournalSource.of_written(journal, kind), begins_at)
+                for layer in store.layers:
+                    journal.keep(f"{kind} in {layer.name}", _needs(layer))
 
     def _start(self) -> None:
         threading.Thread(target=_run, args=(weakref.ref(self),), name="pyengine-feed", daemon=True).start()
@@ -254,6 +257,17 @@ def _upstream(feed: EngineFeed) -> Callable[[], Callable[[], bool]]:
         return found.reached() if found is not None else lambda: True
 
     return upstream
+
+
+def _needs(layer: Layer) -> Callable[[], int]:
+    """Tell the journal what a layer has yet to get; one that doesn't fit it, or is gone, holds nothing up."""
+    layer_of = weakref.ref(layer)
+
+    def needs() -> int:
+        found = layer_of()
+        return _NOTHING if found is None or found.place is None or found.stopped is not None else found.safe_seq + 1
+
+    return needs
 
 
 def _fed_orders(engine: EngineCore, store: Any) -> CompositeOrderStore | None:

@@ -273,6 +273,15 @@ class Watermarked(Protocol):
         ...
 
 
+@runtime_checkable
+class Clearable(Protocol):
+    """What any store may offer besides, so that `pyengine rebuild` can make it anew."""
+
+    def clear(self) -> None:
+        """Forget all orders or trades, and the watermarks of all journals; what others keep in the same place stays."""
+        ...
+
+
 def journal_of(value: Any) -> str:
     """Read the identity of a journal."""
     if not isinstance(value, str):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 from pyengine.records import Records
 from pyengine.store_errors import LayerStopped
@@ -17,21 +18,37 @@ class JournalSource:
 
     Parameters
     ----------
-    journal : Journal
-        One that is being written.
+    path : Path
+        The folder.
+    identity : str
+        Of the journal.
+    durable : callable
+        Returns the last event that is on the disk for certain.
     kind : "orders" or "trades"
     """
 
-    def __init__(self, journal: Journal, kind: Literal["orders", "trades"]) -> None:
-        self.journal = journal.identity
-        self._path = journal.path
-        self._waiters = journal.waiters
+    def __init__(self, path: Path, identity: str, durable: Callable[[], int], kind: Literal["orders", "trades"]) -> None:
+        self.journal = identity
+        self._path = path
+        self._durable = durable
         self._kind = kind
+
+    @classmethod
+    def of_written(cls, journal: Journal, kind: Literal["orders", "trades"]) -> Self:
+        """Make one of a journal that is being written."""
+        waiters = journal.waiters
+        return cls(journal.path, journal.identity, lambda: waiters.durable, kind)
+
+    @classmethod
+    def of_files(cls, history: History, kind: Literal["orders", "trades"]) -> Self:
+        """Make one of what is in the files of a journal now, whether somebody writes to it or not."""
+        last_seq = history.last_seq
+        return cls(history.path, history.identity, lambda: last_seq, kind)
 
     @property
     def durable_seq(self) -> int:
         """The last event that is on the disk for certain."""
-        return self._waiters.durable
+        return self._durable()
 
     @property
     def begins_after(self) -> int:

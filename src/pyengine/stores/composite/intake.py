@@ -13,7 +13,8 @@ from pyengine.records import Records
 from pyengine.store_errors import StoreFull, StoreUnavailable
 from pyengine.stores.composite.layer import Layer
 from pyengine.stores.composite.receipt import Receipt
-from pyengine.stores.composite.ring import SAVE, RecordRing
+from pyengine.stores.composite.ring import RecordRing
+from pyengine.stores.composite.slots import SAVE
 
 T = TypeVar("T")
 

@@ -24,7 +24,7 @@ from pyengine.stores.composite.layer import Layer, LayerOptions
 from pyengine.stores.composite.questions import ListMethod, for_layers, in_own_order
 from pyengine.stores.composite.reads import Ask, Reading, Reply, no_answer, read
 from pyengine.stores.composite.receipt import Answer, Receipt
-from pyengine.stores.composite.ring import REMOVE, SAVE
+from pyengine.stores.composite.slots import REMOVE, SAVE
 from pyengine.stores.interfaces import OrderStore
 from pyengine.stores.objects import orders_of
 

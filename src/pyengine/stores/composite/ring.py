@@ -23,10 +23,8 @@ from pyengine.errors import FieldError
 from pyengine.records import Records
 from pyengine.stores.composite.cursor import Batch, Cursor
 from pyengine.stores.composite.sequence import Sequence
+from pyengine.stores.composite.slots import REMOVE, SAVE, Slots
 from pyengine.stores.composite.times import Times
-
-SAVE = 0
-REMOVE = 1
 
 LARGEST_CAPACITY = 1 << 28
 _LOOK_AGAIN_S = 0.02
@@ -61,14 +59,7 @@ class RecordRing:
         """Whether the ring was closed, now or for a moment from now."""
         self._ends_at = float("inf")
         self.cursors: list[Cursor] = []
-        self._mask = capacity - 1
-        self._size = dtype.itemsize
-        self._rows = np.zeros(capacity, dtype)
-        self._words = self._rows.view("<u8").reshape(capacity, -1)
-        self._bytes = self._rows.view(np.uint8).data
-        self._ops = np.zeros(capacity, np.uint8)
-        self._op_bytes = self._ops.data
-        self._op_patterns = (memoryview(bytes(capacity)), memoryview(bytes([REMOVE]) * capacity))
+        self._slots = Slots(dtype, capacity)
         self._spills = False  # somebody wants to know what is overwritten
         self._limit = capacity  # positions up to here are free without a look at the cursors
         self._times = Times()
@@ -128,26 +119,14 @@ class RecordRing:
 
     def append(self, rows: Records, op: int = SAVE) -> tuple[int, int]:
         """Copy contiguous records into free slots, which `make_room` has seen to. The caller has the lock. O(n)."""
-        # A copy through a memoryview keeps the GIL, which one through an array gives away: a busy writer would take it, and
-        # the caller would wait milliseconds for its return.
         return self.append_bytes(rows.view(np.uint8).data, len(rows), op)
 
     def append_bytes(self, raw: memoryview | bytes, count: int, op: int = SAVE) -> tuple[int, int]:
         """Do that with the bytes of `count` records."""
-        first, at = self.head + 1, self.head & self._mask
+        first = self.head + 1
         if self._spills:
             self._note_lost(count)
-        ops = self._op_patterns[op]
-        to_end = self.capacity - at
-        if count <= to_end:
-            self._bytes[at * self._size : (at + count) * self._size] = raw
-            self._op_bytes[at : at + count] = ops[:count]
-        else:
-            cut = to_end * self._size
-            self._bytes[at * self._size :] = raw[:cut]
-            self._bytes[: len(raw) - cut] = raw[cut:]
-            self._op_bytes[at:] = ops[:to_end]
-            self._op_bytes[: count - to_end] = ops[: count - to_end]
+        self._slots.write(self.head, raw, count, op)
         self.head += count
         if op == REMOVE:
             self.last_remove = self.head
@@ -164,8 +143,7 @@ class RecordRing:
             start = max(cursor.taken, self.head - self.capacity)
             lost = self.head + count - self.capacity - start
             if cursor.lost is not None and lost > 0:
-                slots = np.arange(start, start + lost) & self._mask
-                cursor.lose(self._words[slots, 0])
+                cursor.lose(self._slots.keys(start, lost))
 
     @property
     def closing(self) -> bool:
@@ -238,13 +216,7 @@ class RecordRing:
         return Batch(first + gone, rows[gone:], ops[gone:])
 
     def _copy(self, first: int, count: int) -> tuple[Records, NDArray[np.uint8]]:
-        at = (first - 1) & self._mask
-        to_end = min(count, self.capacity - at)
-        rows = np.empty(count, self.dtype)
-        words = rows.view("<u8").reshape(count, -1)
-        words[:to_end] = self._words[at : at + to_end]
-        words[to_end:] = self._words[: count - to_end]
-        return rows, np.concatenate([self._ops[at : at + to_end], self._ops[: count - to_end]])
+        return self._slots.read(first, count)
 
     def _skip_overwritten(self, cursor: Cursor) -> int:
         """Move a cursor past what was overwritten before it came, and note that; return how many records it was."""
@@ -385,12 +357,7 @@ class RecordRing:
         count = position - start
         if count <= 0:
             return False
-        at = start & self._mask
-        values = self._rows[column]
-        found = (values[at : at + count] == value).any() or (
-            at + count > self.capacity and (values[: at + count - self.capacity] == value).any()
-        )
-        return bool(found) or self.head - self.capacity > start
+        return self._slots.has(start, count, column, value) or self.head - self.capacity > start
 
     def lag_s(self, cursor: Cursor) -> float:
         """Age of the oldest record that a cursor hasn't finished, within a few milliseconds or a thousandth."""

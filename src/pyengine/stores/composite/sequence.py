@@ -62,4 +62,4 @@ class Sequence:
 
     def foreign(self, first: int, last: int) -> list[tuple[int, int]]:
         """Return the ranges of records between two positions, both included, that aren't the journal's."""
-        return [(max(a, first), min(b, last)) for a, b in self._foreign if a <= last and b >= first]
+        return [(max(a, first), min(b, last)) for a, b in self._foreign if max(a, first) <= min(b, last)]

@@ -16,7 +16,7 @@ from pyengine.stores.composite.intake import Accepted, Wait
 from pyengine.stores.composite.layer import Layer, LayerOptions
 from pyengine.stores.composite.reads import Ask, Reading, Reply, no_answer, read
 from pyengine.stores.composite.receipt import Answer, Receipt
-from pyengine.stores.composite.ring import SAVE
+from pyengine.stores.composite.slots import SAVE
 from pyengine.stores.interfaces import TradeStore
 from pyengine.stores.objects import trades_of
 

@@ -16,7 +16,7 @@ from pyengine.store_errors import LayerStopped, WatermarkMoved
 from pyengine.stores.composite.catchup import CatchUp, OutOfTimeError
 from pyengine.stores.composite.cursor import Batch
 from pyengine.stores.composite.layer import REFUSALS, Layer
-from pyengine.stores.composite.ring import REMOVE
+from pyengine.stores.composite.slots import REMOVE
 from pyengine.stores.interfaces import Mark
 
 _FIRST_RETRY_S = 0.01

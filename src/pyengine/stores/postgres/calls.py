@@ -125,6 +125,16 @@ class Calls:
 
         return Call("forget_watermark", work, lambda _: None)
 
+    def clear(self) -> Call[None]:
+        """See `Clearable.clear`."""
+
+        async def work(lease: Lease) -> None:
+            async with lease.connection.transaction():
+                await lease.connection.execute(MARKS["clear"].format(table=self.table.name))
+                await lease.connection.execute(MARKS["forget_all"], self.table.name)
+
+        return Call("clear", work, lambda _: None, bounded=False)
+
     def add(self, name: str, number: int) -> int:
         """Add to a counter and pass the number on; only on the I/O thread, where nobody interferes."""
         self.counts[name] += number

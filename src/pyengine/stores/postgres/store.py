@@ -105,6 +105,10 @@ class PostgresStore(Generic[C]):
         """See `Watermarked.forget_watermark`."""
         self.run(self._calls.forget_watermark(journal))
 
+    def clear(self) -> None:
+        """See `Clearable.clear`. One transaction, which waits for others to end and keeps them waiting."""
+        self.run(self._calls.clear())
+
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:  # noqa: ARG002
         """See `OrderStore.flush`. A write is committed when it returns, so there is nothing to wait for."""
         self._refuse_closed()

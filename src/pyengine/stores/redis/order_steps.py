@@ -170,6 +170,21 @@ class OrderSteps:
             if keys or cursor == b"0":
                 return not keys
 
+    def clear(self) -> Steps[None]:
+        """Forget all orders and their sets, and the watermarks."""
+        replies = yield Exchange("clear", [pack_command((b"DEL", self.watermarks.key, *self.keys.sides))], write=True)
+        refuse_errors(replies, "clear", self._address)
+        for prefix in (self.keys.orders, self.keys.users):
+            cursor = b""
+            while cursor != b"0":
+                scan = (b"SCAN", cursor or b"0", b"MATCH", _escaped(prefix) + b"*", b"COUNT", b"%d" % SCAN_ROWS)
+                (reply,) = yield Exchange("clear", [pack_command(scan)])
+                refuse_errors([reply], "clear", self._address)
+                cursor, found = reply
+                if found:
+                    replies = yield Exchange("clear", [pack_command((b"UNLINK", *found))], write=True)
+                    refuse_errors(replies, "clear", self._address)
+
     def sweep(self, limit: int) -> Steps[int]:
         """Look at up to `limit` ids in the index sets, from where the last sweep stopped, and take the dead ones out."""
         limit = whole("limit", limit, 1, 2**63 - 1)

@@ -43,6 +43,7 @@ class RedisStore:
         self._definitions = steps.definitions
         self._watermarks = steps.watermarks
         self._counts = steps.counts
+        self._clear = steps.clear
         self._closed = False
 
     @property
@@ -104,6 +105,10 @@ class RedisStore:
     def forget_watermark(self, journal: str) -> None:
         """See `Watermarked.forget_watermark`."""
         self.run(self._watermarks.forget(journal))
+
+    def clear(self) -> None:
+        """See `Clearable.clear`. Keys go one by one; what others write meanwhile may stay."""
+        self.run(self._clear())
 
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:  # noqa: ARG002
         """Return at once: whatever was accepted is in Redis, and as safe as Redis makes it."""

@@ -137,6 +137,11 @@ class TradeSteps:
         self._refuse(reply, "is_empty")
         return bool(reply == 0)
 
+    def clear(self) -> Steps[None]:
+        """Forget all trades, and the watermarks."""
+        replies = yield Exchange("clear", [pack_command((b"DEL", self.watermarks.key, self._key))], write=True)
+        refuse_errors(replies, "clear", self._address)
+
     def _add(self, rows: Records, newest: Ranked, mark: Mark | None, what: str) -> Steps[list[Any]]:
         """Add trades that are newer than the newest; return for each part of them how many were new, or what refused it."""
         parts = _Additions(self, rows, newest, mark)

@@ -88,6 +88,12 @@ class SQLiteStore:
         with self._file.write("forget_watermark") as connection:
             connection.execute(SQL["forget"], (self._table, identity))
 
+    def clear(self) -> None:
+        """See `Clearable.clear`. One transaction."""
+        with self._file.write("clear") as connection:
+            connection.execute(f"DELETE FROM {self._table}")  # noqa: S608  a name of ours
+            connection.execute(SQL["forget_all"], (self._table,))
+
     def _mark(self, connection: sqlite3.Connection, journal: str) -> int | None:
         found = connection.execute(SQL["get"], (self._table, journal)).fetchone()
         return None if found is None else int(found[0])

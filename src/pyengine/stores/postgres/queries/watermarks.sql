@@ -4,6 +4,12 @@ SELECT seq FROM watermarks WHERE store = $1 AND journal = $2
 -- name: forget
 DELETE FROM watermarks WHERE store = $1 AND journal = $2
 
+-- name: clear
+TRUNCATE {table}
+
+-- name: forget_all
+DELETE FROM watermarks WHERE store = $1
+
 -- Whoever comes second waits for the end of the first one's transaction, and then finds the watermark moved.
 
 -- name: moving
