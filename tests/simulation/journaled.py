@@ -64,7 +64,7 @@ class JournaledSimulation:
         self.engine: Engine | None = None
         self.counts = dict.fromkeys(("commands", "crashes", "cuts", "failures", "snapshots", "pruned", "closed"), 0)
 
-    def run(self, steps: int = 40) -> None:
+    def run(self, steps: int = 30) -> None:
         """Live, and end well."""
         self.survive(self.begin)
         doings = (self.trade, self.trade, self.trade, self.step, self.step, self.wait, self.name, self.rare)

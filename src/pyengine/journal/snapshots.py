@@ -323,19 +323,19 @@ def prune(
         disk.sync_folder(folder)
         gone.append(segment)
     for old in snapshot_files(folder):
-        if old.last_seq < min(good[-1].last_seq, needed - 1):
+        if old.last_seq < needed:
             disk.unlink(old.path)
     return gone
 
 
 def _begin_before(folder: Path, seq: int) -> int:
-    """Return the first event behind the newest snapshot from which orders can be followed to one, or 1."""
+    """Return the last event of the newest snapshot from which orders can be followed to an event, or 1."""
     identity = first_header(folder).identity
     for one in snapshot_files(folder):
         if one.last_seq < seq:
             try:
                 if one.orders(identity) is not None:
-                    return one.last_seq + 1
+                    return one.last_seq
             except (PyengineError, OSError):
                 continue
     return 1
