@@ -15,7 +15,6 @@ from pyengine.journal.committer import Committer
 from pyengine.journal.history import History
 from pyengine.journal.journal import Journal
 from pyengine.journal.segments import SegmentWriter
-from pyengine.stores.composite.ring import RecordRing
 from pyengine.stores.composite.sequence import Sequence
 from pyengine.stores.composite.writer import LayerWriter
 from pyengine.stores.feed import EngineFeed
@@ -106,7 +105,7 @@ MUTANTS = [
     Mutant(
         "names come before the events that use them",
         Committer,
-        "commit",
+        "_commit",
         "contents.append((FrameKind.EVENTS",
         "contents.insert(0, (FrameKind.EVENTS",
     ),
@@ -124,7 +123,7 @@ MUTANTS = [
         "JournalReader(path, begin)",
         "JournalReader(path, begin + 9)",
     ),
-    Mutant("segments stay that a snapshot needs", snapshots, "prune", "good[-1].last_seq,", "good[-1].last_seq + 9,"),
+    Mutant("segments stay that a snapshot needs", snapshots, "prune", "[good[-1].last_seq, *", "[good[-1].last_seq + 9, *"),
     Mutant(
         "whoever finds the disk failing stops",
         Journal,
@@ -158,14 +157,6 @@ MUTANTS = [
         "except WatermarkMoved as error:\n        layer.place.watermark = error.actual\n        return",
         LAYERED,
     ),
-    Mutant(
-        "what was overwritten comes from the journal",
-        RecordRing,
-        "_skip_overwritten",
-        "cursor.lapsed = cursor.follows",
-        "pass",
-        LAYERED,
-    ),
     Mutant("a layer joins the ring where it is", Sequence, "join", "self._lows, seq) - 1", "self._lows, seq + 2) - 1", LAYERED),
     Mutant(
         "a batch is covered up to its last record", Sequence, "covered", "self._highs[place]", "self._highs[place] + 1", LAYERED
@@ -175,7 +166,7 @@ MUTANTS = [
         History,
         "trades",
         "EventScan(self.path, after_seq)",
-        "EventScan(self.path, after_seq + 1)",
+        "EventScan(self.path, after_seq + 3)",
         LAYERED,
     ),
     Mutant(
