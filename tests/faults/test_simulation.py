@@ -17,7 +17,7 @@ from simulation.layered import LayeredSimulation
 SEEDS = int(os.environ.get("PYENGINE_SIMULATIONS") or (100_000 if LONG else 2000))
 LAYERED_OF = 8
 """Of so many seeds one runs with layers, which takes several times as long."""
-ONE = "PYENGINE_SEED" in os.environ
+ONE = bool(os.environ.get("PYENGINE_SEED"))
 
 
 @pytest.fixture(autouse=True)
