@@ -1,9 +1,10 @@
-"""Servers for the tests of the stores: one of each kind for the session, and any number of one's own."""
+"""What tests of the stores write to: a file, servers, one of each kind for the session, and any number of one's own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ REDIS_URL = os.environ.get("PYENGINE_TEST_REDIS_URL")
 
 WITHOUT_SERVERS = bool(os.environ.get("PYENGINE_TEST_WITHOUT_SERVERS"))
 """Leave out what needs a server: the sanitizers look into our own code, and would be loaded into the servers too."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name a trade log in a folder of its own."""
+    return tmp_path / "trades.log"
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +62,13 @@ def valkey(request: pytest.FixtureRequest) -> Iterator[str]:
         client.flushdb()
         yield url
         client.flushdb()
+
+
+@pytest.fixture
+def client(valkey: str) -> Iterator[redis.Redis]:
+    """Make a client that gives out text."""
+    with redis.Redis.from_url(valkey, decode_responses=True) as client:
+        yield client
 
 
 @pytest.fixture

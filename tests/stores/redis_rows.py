@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import redis
 
 from pyengine.instrument import Instrument
 from pyengine.order_records import ORDER_RECORD_DTYPE
@@ -13,6 +15,7 @@ from pyengine.stores import Names, Order, Trade
 
 BTC = Instrument("BTC-USD", "0.5", "0.01")
 ETH = Instrument("ETH-USD", "0.01", "0.001")
+KEY = "trades:recent"
 NOW_NS = 1_736_937_045_123_456_789
 PATIENT: dict[str, Any] = {"read_timeout_s": 10.0}
 """For tests on a busy machine that aren't about deadlines."""
@@ -90,3 +93,8 @@ def trade_rows(first: int, count: int, *, step_ns: int = 1_000) -> Records:
 def ids(found: list[Any]) -> list[int]:
     """Return the ids of orders or trades, in their order."""
     return [one.order_id if isinstance(one, Order) else one.trade_id for one in found]
+
+
+def stored_ids(client: redis.Redis) -> list[int]:
+    """Return the ids of the trades in Redis, in their order."""
+    return [json.loads(member)["trade_id"] for member in client.zrange(KEY, 0, -1)]

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import redis
+from children import in_child
 from click.testing import CliRunner, Result
 from stores.deployments import distributed, single_node, trade
 from stores.servers import PostgresServer, ValkeyServer, run_sql
-from stores.test_file_trade_store_faults import in_child
 from stores.trade_files import eventually, names, rows
 
 from pyengine.cli.commands import commands
@@ -36,11 +36,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trades.log"
 
 
 def head(n: int) -> ChainHead:

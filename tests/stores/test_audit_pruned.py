@@ -15,11 +15,6 @@ from pyengine.stores.audit import ChainHead, chain_path, verify_log
 from pyengine.stores.file import FileTradeStore
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trades.log"
-
-
 def rotated(path: Path) -> tuple[ChainHead, list[Path]]:
     with FileTradeStore(path, names=names(), chain_bytes=1000, rotate_bytes=5000, compress=False) as store:
         for begin in range(1, 301, 20):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
 import textwrap
 import threading
-import time
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from children import in_child
 from stores.composite_setup import BTC, QUICK, ids, order, order_rows, trade
 from stores.gated import GatedOrderStore, GatedTradeStore, eventually
 
@@ -143,31 +141,6 @@ def test_a_layer_that_is_dead_is_said_to_lack_what_is_left(tmp_path: Path) -> No
             store.save(order(i))
     """
     assert "dead was closed without the last 7 records" in run(script, tmp_path / "orders.db")
-
-
-def in_child(work: Callable[[], object], timeout_s: float = 60) -> None:
-    """Run a function in a forked child and see that it ends well."""
-    process_id = os.fork()
-    if process_id == 0:
-        try:
-            work()
-            os._exit(0)
-        except BaseException:  # noqa: BLE001  the child must not go on as a test
-            import traceback  # noqa: PLC0415
-
-            traceback.print_exc()
-            os._exit(1)
-    deadline = time.monotonic() + timeout_s
-    while True:
-        done, status = os.waitpid(process_id, os.WNOHANG)
-        if done:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
-        if time.monotonic() > deadline:
-            os.kill(process_id, 9)
-            os.waitpid(process_id, 0)
-            pytest.fail("the child hangs")
-        time.sleep(0.005)
 
 
 def test_a_forked_child_has_writers_of_its_own_and_leaves_the_parents_work_to_it(tmp_path: Path) -> None:

@@ -15,11 +15,6 @@ from pyengine.stores.file import FileTradeStore
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trades.log"
-
-
-@pytest.fixture
 def unsyncable(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """Give out a switch that makes every sync fail while it is non-empty."""
     switch: list[bool] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from stores.trade_files import BTC, ETH, START_NS, eventually, ids_written, names, rows, trade
+from stores.trade_files import BTC, ETH, START_NS, eventually, ids_written, names, recent, rows, trade
 
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.instrument import Instrument
@@ -26,18 +26,9 @@ POLICIES = ("always", "batch", "interval", "never")
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trades.log"
-
-
-@pytest.fixture
 def store(path: Path) -> Iterator[FileTradeStore]:
     with FileTradeStore(path, names=names()) as made:
         yield made
-
-
-def recent(store: FileTradeStore, limit: int = 100) -> list[int]:
-    return [each.trade_id for each in store.get_recent(limit)]
 
 
 def test_it_is_a_trade_store(store: FileTradeStore) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores.trade_files import BTC, ETH, START_NS, ids_written, names, rows, trade, written
+from stores.trade_files import BTC, ETH, START_NS, ids_written, names, recent, rows, trade, written
 
 from pyengine.errors import FieldError
 from pyengine.instrument import Instrument
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     pass
 
 POLICIES = ("always", "batch", "interval", "never")
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trades.log"
-
-
-def recent(store: FileTradeStore, limit: int = 100) -> list[int]:
-    return [each.trade_id for each in store.get_recent(limit)]
 
 
 def test_the_grids_of_instruments_are_kept_beside_the_log(path: Path) -> None:

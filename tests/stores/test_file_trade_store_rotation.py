@@ -14,22 +14,13 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stores.trade_files import DAY_NS, START_NS, eventually, ids_written, names, rows, unpacked
+from stores.trade_files import DAY_NS, START_NS, eventually, ids_written, names, recent, rows, unpacked
 
 from pyengine.store_errors import StoreDamaged
 from pyengine.stores import file_packer
 from pyengine.stores.file import FileTradeStore
 from pyengine.stores.file_ids import IdRanges, is_rising
 from pyengine.stores.file_packed import FRAME_BYTES, PackedFile, pack, packed_path
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "trades.log"
-
-
-def recent(store: FileTradeStore, limit: int = 100) -> list[int]:
-    return [each.trade_id for each in store.get_recent(limit)]
 
 
 def closed(path: Path) -> list[str]:

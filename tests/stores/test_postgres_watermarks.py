@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 from asyncpg.transaction import Transaction
 from stores.postgres_rows import order, trade
+from stores.postgres_versions import FIRST_ROWS, at_version
 from stores.servers import PostgresServer, run_sql
-from stores.test_postgres_migrations import FIRST_ROWS, at_version
 
 from pyengine.store_errors import SchemaError, StoreRefused, StoreUnavailable, WatermarkMoved
 from pyengine.stores.interfaces import Mark

@@ -22,12 +22,6 @@ def store(valkey: str) -> Iterator[RedisOrderStore]:
         yield store
 
 
-@pytest.fixture
-def client(valkey: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(valkey, decode_responses=True) as client:
-        yield client
-
-
 def test_a_wipe_at_any_moment(store: RedisOrderStore, client: redis.Redis, valkey: str) -> None:
     for version in range(5):
         store.save(order(1, version=version))

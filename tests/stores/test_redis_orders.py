@@ -25,12 +25,6 @@ def store(valkey: str) -> Iterator[RedisOrderStore]:
         yield store
 
 
-@pytest.fixture
-def client(valkey: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(valkey, decode_responses=True) as client:
-        yield client
-
-
 def numbers(members: set[str]) -> set[int]:
     return set(map(int, members))
 

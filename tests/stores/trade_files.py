@@ -1,4 +1,4 @@
-"""Trades for a log, and what the log holds, read without the store's own reader."""
+"""Trades for a log, and what the log holds, read without the store's own reader, and what the store says."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import zstandard
 from pyengine.instrument import Instrument
 from pyengine.records import TRADE_DTYPE
 from pyengine.stores import Names, Trade
+from pyengine.stores.file import FileTradeStore
 
 BTC = Instrument("BTC-USD", "0.01", "0.001")
 ETH = Instrument("ETH-USD", "0.05")
@@ -65,9 +66,49 @@ def ids_written(path: Path) -> list[int]:
     return [line["trade_id"] for line in written(path)]
 
 
+def recent(store: FileTradeStore, limit: int = 100) -> list[int]:
+    """List the ids of the newest trades, as a store says."""
+    return [each.trade_id for each in store.get_recent(limit)]
+
+
 def eventually(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it didn't come to pass in time"
         time.sleep(0.005)
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Leave out what lines don't say."""
+    array = array.copy()
+    for name in ("seq", "flags", "reason"):
+        array[name] = 0
+    return array
+
+
+def mixed(ids: range) -> np.ndarray:
+    """Make trades of two instruments whose times rise by a microsecond."""
+    array = plain(rows(ids))
+    array["instrument"] = array["trade_id"] % 2
+    array["ts_ns"] = START_NS + array["trade_id"] * 1000
+    return array
+
+
+def ids(trades: object) -> list[int]:
+    return [each.trade_id for each in trades]
+
+
+def write_log(path: Path, batches: list[np.ndarray], **options: Any) -> None:
+    """Write batches of trades to a log, and wait until its closed files are packed, if they are to be."""
+    with FileTradeStore(path, names=names(), **options) as store:
+        for batch in batches:
+            store.save_batch(batch)
+            assert store.flush()
+        if options.get("rotate_bytes") and options.get("compress", True):
+            eventually(lambda: all(each.suffix == ".zst" for each in closed(path)))
+
+
+def closed(path: Path) -> list[Path]:
+    """List the closed files of a log."""
+    return sorted(path.parent.glob("trades.log.0*"))

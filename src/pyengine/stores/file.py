@@ -9,32 +9,26 @@ import os
 import threading
 import weakref
 from collections.abc import Collection, Iterable
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
 
-import numpy as np
-
-from pyengine._core.json_lines import trade_lines
 from pyengine._core.names import Names
 from pyengine._core.record_arrays import trade_array
-from pyengine._core.trade import Trade, trade_from_bytes
+from pyengine._core.trade import Trade
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.instrument import Instrument
 from pyengine.optional import require
-from pyengine.records import TRADE_DTYPE, Records
-from pyengine.store_errors import StoreClosed, StoreDamaged, StoreError, StoreRefused, StoreUnavailable
+from pyengine.records import Records
+from pyengine.store_errors import StoreClosed, StoreError, StoreRefused, StoreUnavailable
 from pyengine.stores.arguments import limit_of, path_of, whole
 from pyengine.stores.audit.checkpoint import ChainHead
 from pyengine.stores.audit.writer import Anchor, ChainOptions
-from pyengine.stores.file_history import Line, LogView, last_line, newest_lines
+from pyengine.stores.file_instruments import FileInstruments
 from pyengine.stores.file_log import LogOptions, TradeLog
-from pyengine.stores.file_meta import LogMeta, same_grid
 from pyengine.stores.file_packer import Packer
+from pyengine.stores.file_recent import Newest, last_safe_id, newest_of
 from pyengine.stores.file_writer import FileWriter, Fsync, WriterOptions, finish
 from pyengine.stores.interfaces import Flushed, StoreStats
-from pyengine.stores.json_form import read_object, read_symbol, read_trade
 from pyengine.stores.log_reader import TradeLogReader
 
 
@@ -127,9 +121,7 @@ class FileTradeStore:
             if not 0 <= seconds < threading.TIMEOUT_MAX:
                 raise FieldError(field, seconds, "a number of seconds, not below 0")
         self.path = path_of(path)
-        self._names = Names() if names is None else names
-        self._lent = False
-        self._checked = np.zeros(0, np.bool_)
+        self._instruments = FileInstruments(self.path, Names() if names is None else names)
         self._writer_options = WriterOptions(fsync, interval_s, whole("capacity", capacity, 1, 2**32), full == "wait", wait_s)
         rotate_bytes = whole("rotate_bytes", rotate_bytes, 0, 2**62)
         if anchor is not None and not callable(anchor):
@@ -148,7 +140,7 @@ class FileTradeStore:
     def _open(self) -> FileWriter:
         """Open the log and start the threads."""
         try:
-            log = TradeLog(self.path, self._names, self._log_options)
+            log = TradeLog(self.path, self.names, self._log_options)
         except StoreError:
             raise
         except OSError as error:
@@ -186,31 +178,11 @@ class FileTradeStore:
         StoreClosed, StoreDamaged
         """
         writer = self._open_writer()
-        rows = trade_array(trades, self._names, lent=self._lent)
+        rows = trade_array(trades, self.names, lent=self._instruments.lent)
         if len(rows) == 0:
             return 0
-        self._refuse_instruments(rows, writer.log.meta)
+        self._instruments.refuse(rows, writer.log.meta)
         return writer.accept(rows)
-
-    def _refuse_instruments(self, rows: Records, meta: LogMeta) -> None:
-        """Raise for an instrument that is unknown, or that can't be written with the decimals of the file."""
-        numbers, instruments = np.ascontiguousarray(rows["instrument"]), self._names.instruments
-        if numbers.max() >= len(instruments):
-            row = int((numbers >= len(instruments)).argmax())
-            raise FieldError(f"trades[{row}].instrument", int(numbers[row]), "the number of an instrument that the store knows")
-        checked = self._checked
-        if len(checked) < len(instruments):
-            checked = np.concatenate((checked, np.zeros(len(instruments) - len(checked), np.bool_)))
-            self._checked = checked
-        if checked[numbers].all():
-            return
-        for number in np.unique(numbers[~checked[numbers]]):
-            instrument = instruments[number]
-            written = meta.instruments.get(instrument.symbol)
-            if written is not None and not same_grid(instrument, written):
-                raise FieldError("instrument", instrument, f"on the grid that {self.path} was written with: {written}")
-            trade_lines(rows[numbers == number][:1], self._names)  # refuses a grid that has too many digits
-            checked[number] = True
 
     def get_recent(self, limit: int = 100) -> list[Trade]:
         """Return the newest trades, by falling id, those that aren't written yet among them. O(answer).
@@ -226,7 +198,8 @@ class FileTradeStore:
         wanted = limit_of(limit)
         waiting, lines, meta, _ = self._newest(wanted)
         newest = sorted({*lines, *waiting}, reverse=True)[:wanted]
-        return [self._trade(waiting[n]) if n in waiting else self._trade_of(lines[n], meta) for n in newest]
+        made = self._instruments
+        return [made.trade_of_row(waiting[n]) if n in waiting else made.trade_of_line(lines[n], meta) for n in newest]
 
     def last_trade_id(self) -> int:
         """Return the highest trade id whose line is safe, as `fsync` understands it, or 0. It says nothing of gaps below.
@@ -239,15 +212,7 @@ class FileTradeStore:
         """
         if self._closed:
             raise StoreClosed("file store: store must be open, was closed")
-        if self._writer is not None:
-            return self._writer.log.safe_id
-        try:
-            with closing(LogView(self.path)) as view:
-                return last_line(view, LogMeta(self.path).late)[1].highest
-        except StoreError:
-            raise
-        except OSError as error:
-            raise StoreUnavailable(f"file store: read {self.path}: {error.strerror}") from error
+        return last_safe_id(self.path, self._writer)
 
     def complete_for(self, limit: int) -> bool:
         """Whether `get_recent(limit)` would be all of the newest trades that were ever saved: unless closed files are gone."""
@@ -258,51 +223,10 @@ class FileTradeStore:
         waiting, lines, _, _ = self._newest(wanted)
         return len({*lines, *waiting}) >= wanted
 
-    def _newest(self, wanted: int) -> tuple[dict[int, Records], dict[int, Line], LogMeta, list[int]]:
-        """Find the newest trades: rows that wait, lines of the files; and what the files are."""
+    def _newest(self, wanted: int) -> Newest:
         if self._closed:
             raise StoreClosed("file store: store must be open, was closed")
-        writer = self._writer
-        parts: list[Records] = []
-        try:
-            if writer is None:
-                view, meta = LogView(self.path), LogMeta(self.path)
-            else:
-                parts, view, meta = writer.pending()
-            with closing(view):
-                lines = newest_lines(view, wanted, meta.late)
-        except StoreError:
-            raise
-        except OSError as error:
-            raise StoreUnavailable(f"file store: read {self.path}: {error.strerror}") from error
-        rows = np.concatenate([np.zeros(0, TRADE_DTYPE), *(part[-wanted:] for part in parts if wanted)])
-        return {int(row["trade_id"]): row for row in rows}, lines, meta, [number for number, _ in view.closed]
-
-    def _trade(self, row: Records) -> Trade:
-        """Make a trade of a row that waits, as it would be read back from its line."""
-        row = row.copy()
-        row["seq"] = row["flags"] = row["reason"] = 0
-        return trade_from_bytes(row.tobytes(), self._names.instruments[row["instrument"]])
-
-    def _trade_of(self, line: Line, meta: LogMeta) -> Trade:
-        """Make a trade of a line."""
-        fields = read_object(line.text, line.place)
-        symbol = read_symbol(fields, line.place)
-        return read_trade(fields, self._instrument(symbol, meta, line.place), line.place)
-
-    def _instrument(self, symbol: str, meta: LogMeta, place: str) -> Instrument:
-        """Find the instrument of a symbol: in the names, where it must have the grid of the file, else as the file has it."""
-        number = self._names.instrument_index(symbol)
-        written = meta.instruments.get(symbol)
-        if number is None:
-            instrument = meta.instrument(symbol)
-            if not self._lent:
-                self._names.add_instrument(instrument)
-            return instrument
-        instrument = self._names.instruments[number]
-        if written is not None and not same_grid(instrument, written):
-            raise StoreDamaged(f"{place}: instrument must have one grid, is {written} in {meta.path} and {instrument} here")
-        return instrument
+        return newest_of(self.path, self._writer, wanted)
 
     def flush(self, layers: Collection[str] | None = None, timeout_s: float = 5.0) -> Flushed:
         """Wait until all that was accepted is on the disk, or with "never" in the hands of the system."""
@@ -365,19 +289,19 @@ class FileTradeStore:
         if not isinstance(names, Names):
             raise FieldTypeError("names", names, "Names")
         writer = self._open_writer()
-        if names is not self._names:
-            if self._lent:
+        if names is not self.names:
+            if self._instruments.lent:
                 raise FieldError("names", names, "those of the engine that the store belongs to")
             if writer.accepted:
                 raise FieldError("names", names, "given before trades are saved, or when the store is made")
-            self._names = writer.log.names = names
-            self._checked = np.zeros(0, np.bool_)
-        self._lent = True
+            writer.log.names = names
+            self._instruments.replace(names)
+        self._instruments.lent = True
 
     @property
     def names(self) -> Names:
         """Table of the instruments that numbers in arrays stand for."""
-        return self._names
+        return self._instruments.names
 
     @property
     def error(self) -> Exception | None:
