@@ -1,9 +1,10 @@
-"""Journals for tests: engines that write one, and disks on which a call fails."""
+"""Journals for tests: engines that write one, and disks on which a call is slow or fails."""
 
 from __future__ import annotations
 
 import errno
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ import numpy as np
 from command_streams import MIXES, Mix, random_rows
 from side_by_side import new_engine
 
-from pyengine import Engine, SelfTrade
+from pyengine import Engine, Instrument, SelfTrade
 from pyengine.journal import Journal, recover
 from pyengine.journal.disk import Disk
 
@@ -24,6 +25,11 @@ def journaled(path: Path, *, segment_bytes: int = 1 << 20, durability: str = "jo
     engine = new_engine(self_trade=SelfTrade.CANCEL_TAKER)
     Journal(path, segment_bytes=segment_bytes, disk=disk).attach(engine, durability=durability)
     return engine
+
+
+def btc(path: Path, **options: object) -> Engine:
+    """Make an engine with one book, and a new journal."""
+    return Engine([Instrument("BTC-USD", "0.01", "0.001")], journal=Journal(path), **options)
 
 
 def rows(count: int, seed: int = 7, mix: Mix = MIXES[0]) -> np.ndarray:
@@ -54,6 +60,20 @@ def same(engine: Engine, path: Path) -> None:
     found.check()
     assert found.state_hash() == engine.state_hash()
     assert found.snapshot() == engine.snapshot()
+
+
+class SlowDisk(Disk):
+    """A disk that is busy until it is told."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.syncs = 0
+
+    def sync(self, fd: int) -> None:
+        self.free.wait(20)
+        self.syncs += 1
+        super().sync(fd)
 
 
 class FailingDisk(Disk):

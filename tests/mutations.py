@@ -193,7 +193,7 @@ MUTANTS = (
         "state.pyx",
         "s.out.published = s.out.seq - s.out.pending",
         "s.out.published = s.out.seq",
-        "unit/test_once.py::test_what_was_refused_for_want_of_room_may_come_again",
+        "unit/test_once_window.py::test_what_was_refused_for_want_of_room_may_come_again",
     ),
 )
 
