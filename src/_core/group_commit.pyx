@@ -94,7 +94,11 @@ cdef class GroupCommit:
                 self.let_go()
                 continue
             # Of this commit are all whose events were there when it began; the others are let go by the next one.
-            if not pye_gate_await(g, g.turn if wanted < g.covering else g.turn + 1, CHECK_SIGNALS_NS) and g.leading != 0:
+            code = pye_gate_await(g, g.turn if wanted < g.covering else g.turn + 1, CHECK_SIGNALS_NS)
+            if pye_load_acquire(&self.durable) >= wanted:
+                return DONE
+            pye_gate_lock(g)
+            if not code and g.leading != 0:
                 code = AGAIN
                 break
         pye_gate_unlock(g)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +27,24 @@ def silence() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+class HarshSimulation(JournaledSimulation):
+    """Small segments and a disk that fails all the time: what is rare elsewhere happens in each run."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        super().__init__(seed, folder)
+        self.segment_bytes = 4096
+
+    def survive(self, do: Callable[[], object]) -> None:
+        self.disk.failure_chance = 0.04
+        self.disk.crash_chance = 0.04
+        if self.engine is not None and self.rng.random() < 0.08:
+            do = self.snapshot
+        super().survive(do)
+
+
 def journaled(seed: int) -> None:
     with folder_in_memory() as folder:
-        JournaledSimulation(seed, folder).run()
+        HarshSimulation(seed, folder).run()
 
 
 def layered(seed: int) -> None:

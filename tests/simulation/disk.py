@@ -15,6 +15,10 @@ BLOCK_BYTES = 512
 FAILURES = (errno.EIO, errno.ENOSPC, errno.EINTR, errno.EDQUOT)
 
 
+class Crash(BaseException):
+    """The process, or the power, ends here."""
+
+
 class SimulatedDisk(Disk):
     """The real one, of which is known what would be left of it.
 
@@ -30,11 +34,14 @@ class SimulatedDisk(Disk):
     ----------
     failure_chance : float
         Of each call.
+    crash_chance : float
+        Likewise, of the process to end in it.
     failures : int
     """
 
     def __init__(self, rng: random.Random) -> None:
         self.failure_chance = 0.0
+        self.crash_chance = 0.0
         self.failures = 0
         self._rng = rng
         self._contents: dict[int, bytes] = {}
@@ -43,6 +50,8 @@ class SimulatedDisk(Disk):
         self._folders: set[Path] = set()
 
     def _may_fail(self, what: str) -> None:
+        if self.crash_chance and self._rng.random() < self.crash_chance:
+            raise Crash
         if self._rng.random() < self.failure_chance:
             self.failures += 1
             number = self._rng.choice(FAILURES)
@@ -59,6 +68,8 @@ class SimulatedDisk(Disk):
         return fd
 
     def write(self, fd: int, parts: Sequence[Any], offset: int) -> int:
+        if self.crash_chance and self._rng.random() < self.crash_chance:
+            raise Crash
         if self._rng.random() < self.failure_chance:
             self.failures += 1
             whole = b"".join(bytes(memoryview(part).cast("B")) for part in parts)
@@ -101,6 +112,7 @@ class SimulatedDisk(Disk):
         self._pending.append(("rename", path.name, target.name))
 
     def unlink(self, path: Path) -> None:
+        self._may_fail("unlink")
         there = path.exists()
         super().unlink(path)
         if there:

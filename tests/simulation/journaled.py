@@ -7,6 +7,7 @@ is recovered must be one of these, not before the last that was acknowledged.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 from command_streams import MIXES, random_rows
 from fault_runs import SteppedJournal
 from side_by_side import MODES, NAMES, new_engine
-from simulation.disk import SimulatedDisk
+from simulation.disk import Crash, SimulatedDisk
 
 from pyengine import Engine, SelfTrade
-from pyengine.journal import JournalError, prune, recover, write_snapshot
+from pyengine.journal import JournalError, JournalFailed, prune, recover, write_snapshot
 
 LIKE = new_engine(ring_capacity=64)
 TAPES = [random_rows(np.random.default_rng(number), 4000, MIXES[number % len(MIXES)]) for number in range(20)]
@@ -63,18 +64,31 @@ class JournaledSimulation:
         self.engine: Engine | None = None
         self.counts = dict.fromkeys(("commands", "crashes", "cuts", "failures", "snapshots", "pruned", "closed"), 0)
 
-    def run(self, steps: int = 40) -> None:
+    def run(self, steps: int = 30) -> None:
         """Live, and end well."""
-        self.begin()
+        self.survive(self.begin)
         doings = (self.trade, self.trade, self.trade, self.step, self.step, self.wait, self.name, self.rare)
         for _ in range(steps):
-            self.rng.choice(doings)()
-        self.disk.failure_chance = 0.0
+            self.survive(self.rng.choice(doings))
+        self.disk.failure_chance = self.disk.crash_chance = 0.0
         self.die(power=self.rng.random() < 0.5)
         self.trade()
         self.close()
         self.compare(complete=True)
         self.counts["failures"] = self.disk.failures
+
+    def survive(self, do: Callable[[], object]) -> None:
+        """Do something, and if the process ends in it, begin another one."""
+        while True:
+            try:
+                do()
+            except Crash:
+                do = self.die_somehow
+            else:
+                return
+
+    def die_somehow(self) -> None:
+        self.die(power=self.rng.random() < 0.5)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -94,6 +108,9 @@ class JournaledSimulation:
                     publish_wait_s=0.0,
                     **self.stores(),
                 )
+            except Crash:
+                journal.crash()
+                raise
             except JournalError:
                 journal.crash()
                 self.disk.failure_chance *= 0.5
@@ -131,6 +148,9 @@ class JournaledSimulation:
         self.counts["commands"] += count
         try:
             engine.run(commands)
+        except Crash:
+            self.note()
+            raise
         except JournalError:
             self.note()
             self.revive()
@@ -189,6 +209,7 @@ class JournaledSimulation:
             self.snapshot()
         else:
             self.disk.failure_chance = self.rng.choice((0.0, 0.02, 0.2))
+            self.disk.crash_chance = self.rng.choice((0.0, 0.02, 0.05))
 
     def snapshot(self) -> None:
         """Write a snapshot, and take away what isn't needed."""
@@ -216,23 +237,26 @@ class JournaledSimulation:
         assert self.engine is not None
         journal = self.engine.journal
         assert journal is not None
-        if not dead:
+        self.disk.failure_chance = 0.0
+        if not dead or not journal.closed:
             try:
                 self.engine.close()
-            except JournalError as error:
+            except JournalFailed as error:
                 if "on the disk" not in str(error):
                     raise BrokenPromise(f"a failure must say what is on the disk, said {error}") from error
-        self.disk.failure_chance = 0.0
+            else:
+                # There was no room, and now there is.
+                self.told = len(self.states) - 1
         self.begin()
 
     def die(self, *, power: bool) -> None:
         """Lose the process, and with the power what wasn't synced; recover, and go on."""
-        assert self.engine is not None
-        journal = self.engine.journal
-        assert isinstance(journal, SteppedJournal)
-        journal.crash()
-        self.drop()
-        self.engine = None
+        if self.engine is not None:
+            journal = self.engine.journal
+            assert isinstance(journal, SteppedJournal)
+            journal.crash()
+            self.drop()
+            self.engine = None
         self.counts["cuts" if power else "crashes"] += 1
         if power:
             self.disk.cut_power(self.path)

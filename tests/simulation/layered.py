@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 from pyengine._core.consumer import Consumer
 from simulation.backends import ORDERS, TRADES, Backend
+from simulation.disk import Crash
 from simulation.journaled import BrokenPromise, JournaledSimulation, State
 
 from pyengine.journal import JournalError
@@ -31,10 +32,6 @@ from pyengine.stores.feed import EngineFeed
 
 _DEEPEST = 3
 _PATIENCE = 400
-
-
-class Crash(BaseException):
-    """The process ends here."""
 
 
 class Restart(BaseException):
@@ -186,25 +183,26 @@ class LayeredSimulation(JournaledSimulation):
     def run(self, steps: int = 120) -> None:
         """Live, and end well."""
         with self.virtual():
-            self.begin()
+            self.survive(self.begin)
             for _ in range(steps):
-                try:
-                    if self.rng.random() < 0.03:
-                        self.rare()
-                    else:
-                        self.someone()
-                except Crash:
-                    self.busy.clear()
-                    self.die(power=self.rng.random() < 0.5)
-                except Restart:
-                    self.busy.clear()
-                    self.restart()
                 self.depth = 0
-            self.disk.failure_chance = 0.0
+                self.survive(self.turn)
+            self.disk.failure_chance = self.disk.crash_chance = 0.0
             if self.rng.random() < 0.5:
                 self.die(power=self.rng.random() < 0.5)
             self.settle()
         self.counts["failures"] = self.disk.failures
+
+    def turn(self) -> None:
+        """Have something happen."""
+        try:
+            if self.rng.random() < 0.03:
+                self.rare()
+            else:
+                self.someone()
+        except Restart:
+            self.busy.clear()
+            self.restart()
 
     def rare(self) -> None:
         """Do what happens to the whole process only."""
@@ -215,6 +213,7 @@ class LayeredSimulation(JournaledSimulation):
             self.snapshot()
         elif chance < 0.7:
             self.disk.failure_chance = self.rng.choice((0.0, 0.01, 0.05))
+            self.disk.crash_chance = self.rng.choice((0.0, 0.0, 0.01))
         elif chance < 0.8:
             self.name()
         elif chance < 0.9:
@@ -238,6 +237,12 @@ class LayeredSimulation(JournaledSimulation):
             self.engine.close()
         except JournalError:
             self.disk.failure_chance = 0.0
+            journal = self.engine.journal
+            assert journal is not None
+            if not journal.closed:
+                # There was no room, and now there is.
+                journal.close()
+                self.told = len(self.states) - 1
         else:
             self.told = len(self.states) - 1
         for each in self.composites.values():
@@ -256,6 +261,8 @@ class LayeredSimulation(JournaledSimulation):
                 layer.readers.close()
 
     def die(self, *, power: bool) -> None:
+        self.busy.clear()
+        self.depth = 0
         if power:
             for _, kind, backend in self.backends:
                 if kind == "numbered":

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyengine.journal import format as journal_format
-from pyengine.journal import reader, recovery, snapshots
+from pyengine.journal import reader, recovery
 from pyengine.journal.committer import Committer
 from pyengine.journal.history import History
 from pyengine.journal.journal import Journal
 from pyengine.journal.segments import SegmentWriter
-from pyengine.stores.composite.ring import RecordRing
 from pyengine.stores.composite.sequence import Sequence
 from pyengine.stores.composite.writer import LayerWriter
 from pyengine.stores.feed import EngineFeed
@@ -92,8 +91,6 @@ MUTANTS = [
         "self._disk.sync_folder(made)",
         "pass",
     ),
-    Mutant("going on syncs names", SegmentWriter, "reopen", "disk.sync_folder(self._folder)", "pass"),
-    Mutant("going on syncs what it found", SegmentWriter, "reopen", "disk.sync(self._fd)", "pass"),
     Mutant(
         "going on begins behind the last whole commit",
         SegmentWriter,
@@ -106,7 +103,7 @@ MUTANTS = [
     Mutant(
         "names come before the events that use them",
         Committer,
-        "commit",
+        "_commit",
         "contents.append((FrameKind.EVENTS",
         "contents.insert(0, (FrameKind.EVENTS",
     ),
@@ -123,14 +120,6 @@ MUTANTS = [
         "_recovered",
         "JournalReader(path, begin)",
         "JournalReader(path, begin + 9)",
-    ),
-    Mutant("segments stay that a snapshot needs", snapshots, "prune", "good[-1].last_seq,", "good[-1].last_seq + 9,"),
-    Mutant(
-        "whoever finds the disk failing stops",
-        Journal,
-        "_fail",
-        "self._waiters.fail(failure, barriers)",
-        "self._waiters.settle(self._committer.writer.position.seq - 1, barriers)",
     ),
     # Layers
     Mutant(
@@ -158,25 +147,9 @@ MUTANTS = [
         "except WatermarkMoved as error:\n        layer.place.watermark = error.actual\n        return",
         LAYERED,
     ),
-    Mutant(
-        "what was overwritten comes from the journal",
-        RecordRing,
-        "_skip_overwritten",
-        "cursor.lapsed = cursor.follows",
-        "pass",
-        LAYERED,
-    ),
     Mutant("a layer joins the ring where it is", Sequence, "join", "self._lows, seq) - 1", "self._lows, seq + 2) - 1", LAYERED),
     Mutant(
         "a batch is covered up to its last record", Sequence, "covered", "self._highs[place]", "self._highs[place] + 1", LAYERED
-    ),
-    Mutant(
-        "catching up leaves out nothing",
-        History,
-        "trades",
-        "EventScan(self.path, after_seq)",
-        "EventScan(self.path, after_seq + 1)",
-        LAYERED,
     ),
     Mutant(
         "catching up leaves out no order",

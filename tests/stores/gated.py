@@ -221,6 +221,10 @@ class _Marked:
     def forget_watermark(self, journal: str) -> None:
         self.marks.pop(journal, None)
 
+    def clear(self) -> None:
+        with self.gate.passing("clear"):
+            self.restore()
+
     def backup(self) -> tuple[Records, dict[str, int]]:
         """Copy everything."""
         with self._together:

@@ -381,6 +381,28 @@ def test_a_cache_begins_with_what_is_left(deployment: Deployment) -> None:
     assert all(memory.get(order_id) in (None, order) for order_id, order in found.items())
 
 
+def test_a_cache_that_was_away_for_longer_than_the_journal_remembers_is_emptied(deployment: Deployment) -> None:
+    deployment.stop()
+    deployment.orders = MarkedOrderStore("redis", is_cache=True)
+    deployment.start()
+    deployment.run(30)
+    assert deployment.order_store.flush(timeout_s=10)
+    deployment.orders.gate.shut = True
+    deployment.run(60)
+    # It keeps no segments from going.
+    eventually(lambda: deployment.journal.needed_seq() > deployment.journal.durable_seq - 5)
+    write_snapshot(deployment.path)
+    prune(deployment.path, keep_snapshots=1, keep=[deployment.journal.needed_seq])
+    assert History(deployment.path).first_seq > deployment.orders.marks[deployment.journal.identity]
+    deployment.orders.gate.shut = False
+    deployment.run(5)
+    assert deployment.order_store.flush(timeout_s=10)
+    found = {each.order_id: each for each in deployment.orders.inner.get_all()}
+    memory = deployment.order_store._memory
+    assert all(found[each.order_id] == each for each in [*memory.get_by_side("buy"), *memory.get_by_side("sell")])
+    assert all(memory.get(order_id) in (None, order) for order_id, order in found.items())
+
+
 def test_a_store_that_knows_its_last_trade(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, trades=NumberedTradeStore())
     deployment.run(20)

@@ -4,10 +4,15 @@
 
 #include "pyengine_port.h"
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 #endif
@@ -108,9 +113,46 @@ static inline int pye_sync(int fd) {
 
 /* --- who leads, and who waits -------------------------------------------------------------------------------------- */
 
+#if defined(__linux__)
+/* Who is woken by a futex comes back without the gate's lock, so that thirty at once don't queue for it. */
+typedef uint32_t pye_bell;
+static inline void pye_bell_begin(pye_bell *b) { *b = 0; }
+static inline void pye_bell_end(pye_bell *b) { (void)b; }
+static inline void pye_bell_ring(pye_bell *b, int how_many) {
+    __atomic_add_fetch(b, 1, __ATOMIC_RELEASE);
+    syscall(SYS_futex, b, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
+}
+/* With the lock before, without it afterwards. 0: the time is over, or a signal came. */
+static inline int pye_bell_await(pye_bell *b, pthread_mutex_t *lock, int64_t ns) {
+    uint32_t before = __atomic_load_n(b, __ATOMIC_RELAXED);
+    struct timespec time = {ns / 1000000000, ns % 1000000000};
+    pthread_mutex_unlock(lock);
+    return syscall(SYS_futex, b, FUTEX_WAIT_PRIVATE, before, &time, NULL, 0) == 0 || errno == EAGAIN;
+}
+#else
+typedef pthread_cond_t pye_bell;
+static inline void pye_bell_begin(pye_bell *b) { pthread_cond_init(b, NULL); }
+static inline void pye_bell_end(pye_bell *b) { pthread_cond_destroy(b); }
+static inline void pye_bell_ring(pye_bell *b, int how_many) {
+    if (how_many == 1) pthread_cond_signal(b);
+    else pthread_cond_broadcast(b);
+}
+static inline int pye_bell_await(pye_bell *b, pthread_mutex_t *lock, int64_t ns) {
+    struct timespec until;
+    int in_time;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += ns;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    in_time = pthread_cond_timedwait(b, lock, &until) == 0;
+    pthread_mutex_unlock(lock);
+    return in_time;
+}
+#endif
+
 typedef struct {
     pthread_mutex_t lock;    /* of all that follows; held for moments */
-    pthread_cond_t done[2];  /* those whom commit number `turn` lets go, and those who wait for the next, by its lowest bit */
+    pye_bell done[2];        /* those whom commit number `turn` lets go, and those who wait for the next, by its lowest bit */
     pthread_cond_t idle;     /* whoever claims the lead */
     uint64_t turn;           /* number of the commit that was begun last */
     uint64_t covering;       /* sequence number below which it makes durable what has happened */
@@ -119,22 +161,16 @@ typedef struct {
 } pye_gate;
 
 static inline void pye_gate_begin(pye_gate *g) {
-    pthread_condattr_t attributes;
     memset(g, 0, sizeof *g);
     pthread_mutex_init(&g->lock, NULL);
-    pthread_condattr_init(&attributes);
-#if defined(__linux__)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-#endif
-    pthread_cond_init(&g->done[0], &attributes);
-    pthread_cond_init(&g->done[1], &attributes);
-    pthread_cond_init(&g->idle, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pye_bell_begin(&g->done[0]);
+    pye_bell_begin(&g->done[1]);
+    pthread_cond_init(&g->idle, NULL);
 }
 
 static inline void pye_gate_end(pye_gate *g) {
-    pthread_cond_destroy(&g->done[0]);
-    pthread_cond_destroy(&g->done[1]);
+    pye_bell_end(&g->done[0]);
+    pye_bell_end(&g->done[1]);
     pthread_cond_destroy(&g->idle);
     pthread_mutex_destroy(&g->lock);
 }
@@ -143,22 +179,12 @@ static inline void pye_gate_lock(pye_gate *g) { pthread_mutex_lock(&g->lock); }
 static inline void pye_gate_unlock(pye_gate *g) { pthread_mutex_unlock(&g->lock); }
 static inline void pye_gate_await_idle(pye_gate *g) { pthread_cond_wait(&g->idle, &g->lock); }
 
-/* Wait for the commit that is under way, or for the next; 0 when the time is over. */
-static inline int pye_gate_await(pye_gate *g, uint64_t turn, int64_t ns) {
-    struct timespec until;
-#if defined(__linux__)
-    clock_gettime(CLOCK_MONOTONIC, &until);
-#else
-    clock_gettime(CLOCK_REALTIME, &until);
-#endif
-    until.tv_nsec += ns;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return pthread_cond_timedwait(&g->done[turn & 1], &g->lock, &until) == 0;
-}
+/* Wait for the commit that is under way, or for the next, with the lock before and without it afterwards. 0: the time is over, or
+ * a signal came. */
+static inline int pye_gate_await(pye_gate *g, uint64_t turn, int64_t ns) { return pye_bell_await(&g->done[turn & 1], &g->lock, ns); }
 
-static inline void pye_gate_wake_all(pye_gate *g, uint64_t turn) { pthread_cond_broadcast(&g->done[turn & 1]); }
-static inline void pye_gate_wake_one(pye_gate *g, uint64_t turn) { pthread_cond_signal(&g->done[turn & 1]); }
+static inline void pye_gate_wake_all(pye_gate *g, uint64_t turn) { pye_bell_ring(&g->done[turn & 1], INT_MAX); }
+static inline void pye_gate_wake_one(pye_gate *g, uint64_t turn) { pye_bell_ring(&g->done[turn & 1], 1); }
 static inline void pye_gate_wake_claimer(pye_gate *g) { pthread_cond_signal(&g->idle); }
 
 #endif

@@ -2,18 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyengine._core.consumer import Consumer
 from pyengine._core.group_commit import GroupCommit
+from pyengine.instrument import Instrument
 from pyengine.journal.format import EVENT_BYTES, FRAME_BYTES, Definitions, FrameKind, definition_payloads
 from pyengine.journal.segments import Content, NoRoomError, SegmentWriter
 from pyengine.journal.space import Space
 from pyengine.journal.waiters import Marks
 from pyengine.records import Records
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What the engine knows and the journal doesn't.
+
+    Attributes
+    ----------
+    marks : tuple of int
+        How much the engine knows.
+    modes : array of uint8
+        Of all users.
+    payloads : list of (bytes, int)
+        Frames that define it, each with the number of entries in it.
+    """
+
+    marks: Marks
+    instruments: Sequence[Instrument]
+    users: Sequence[str]
+    modes: NDArray[np.uint8]
+    payloads: list[tuple[bytes, int]]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the frames."""
+        return sum(FRAME_BYTES + len(payload) for payload, _ in self.payloads)
 
 
 class Committer:
@@ -80,6 +111,11 @@ class Committer:
         names = engine.names
         return len(names.instruments), len(names.users) - 1, engine.user_mode_changes
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to be written."""
+        return not self.consumer.lag and self.durable_marks == self.current_marks
+
     def commit(self) -> int:
         """Make durable what has happened up to now; return how many events it was.
 
@@ -116,19 +152,27 @@ class Committer:
 
     def _commit(self) -> int:
         consumer, head = self.consumer, self.head
+        pending = self._pending()
+        length = pending.length
         if head > consumer.position:
-            self._make_room((head - consumer.position) * EVENT_BYTES + FRAME_BYTES)
+            length += (head - consumer.position) * EVENT_BYTES + FRAME_BYTES
+        if length:
+            self._make_room(length)
         events: list[Records] = []
         while consumer.position < head:
             events.append(consumer.read(head - consumer.position))
         # Looked at after the events, so that everything that they refer to is among it.
         before = self._definitions.instruments, self._definitions.users, self._definitions.digest
-        contents = self._new_definitions()
+        contents = self._define(pending if self.current_marks == pending.marks else self._pending())
         count = sum(len(rows) for rows in events)
         if count:
             contents.append((FrameKind.EVENTS, [rows.view(np.uint8) for rows in events], count))
         if contents:
-            self.writer.write(contents, before)
+            try:
+                self.writer.write(contents, before)
+            except NoRoomError as error:
+                # What was read can't be put back: names that have come since then took the room.
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             # The engine may have this part of its ring back before the disk has it: after a failure nothing is read any more.
             del contents
             events.clear()
@@ -152,27 +196,31 @@ class Committer:
         self._counts["longest_sync_ns"] = max(self._counts["longest_sync_ns"], time.perf_counter_ns() - begun)
         self._counts["commits"] += 1
 
-    def _new_definitions(self) -> list[Content]:
+    def _pending(self) -> Pending:
+        """Find what is to be defined. Nothing changes by it."""
         marks = self.current_marks
         if marks == self._marks:
-            return []
+            return Pending(marks, (), (), self._modes, [])
         instruments, users, changes = self._marks
         names = self.consumer.engine.names
         new_instruments = names.instruments[instruments : marks[0]]
         new_users = [str(name) for name in names.users[users + 1 : marks[1] + 1]]
-        modes = self._new_modes(marks[1]) if marks[2] != changes else {}
-        payloads = definition_payloads(instruments, new_instruments, users + 1, new_users, modes)
-        self._definitions.add(new_instruments, new_users)
-        self._marks = marks
-        self._counts["definitions"] += len(new_instruments) + len(new_users) + len(modes)
-        return [(FrameKind.DEFINITIONS, [payload], count) for payload, count in payloads]
+        changed, modes = self._new_modes(marks[1]) if marks[2] != changes else ({}, self._modes)
+        payloads = definition_payloads(instruments, new_instruments, users + 1, new_users, changed)
+        return Pending(marks, new_instruments, new_users, modes, payloads)
 
-    def _new_modes(self, users: int) -> dict[int, int]:
-        """Find whose mode isn't the one that was written down last. O(users)."""
+    def _define(self, pending: Pending) -> list[Content]:
+        """Count something as defined, and return what says so."""
+        self._definitions.add(pending.instruments, pending.users)
+        self._marks, self._modes = pending.marks, pending.modes
+        self._counts["definitions"] += sum(count for _, count in pending.payloads)
+        return [(FrameKind.DEFINITIONS, [payload], count) for payload, count in pending.payloads]
+
+    def _new_modes(self, users: int) -> tuple[dict[int, int], NDArray[np.uint8]]:
+        """Find whose mode isn't the one that was written down last, and all modes. O(users)."""
         modes = self.consumer.engine.user_modes()[: users + 1]
         before = np.zeros(len(modes), np.uint8)
         before[: len(self._modes)] = self._modes
         # In a journal that goes on, nobody's mode is known yet.
         changed = np.flatnonzero(modes != before) if self._marks[2] >= 0 else np.arange(1, len(modes))
-        self._modes = modes
-        return {int(user): int(modes[user]) for user in changed}
+        return {int(user): int(modes[user]) for user in changed}, modes

@@ -479,7 +479,7 @@ class Journal:
             self._let_callers_commit(may=False)
             while self.step() > 0:
                 pass
-            if self._committer is not None and self._waiters.failure is None and self._committer.consumer.lag:
+            if self._committer is not None and self._waiters.failure is None and not self._committer.is_done:
                 self._let_callers_commit(may=True)
                 raise self._committer.space.failure(self._keeps)
             if self._committer is not None and self._waiters.failure is None:

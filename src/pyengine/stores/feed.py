@@ -95,7 +95,9 @@ class EngineFeed:
                 kind: Literal["orders", "trades"] = "orders" if store is self._orders else "trades"
                 store.follow(_upstream(self), JournalSource.of_written(journal, kind), begins_at)
                 for layer in store.layers:
-                    journal.keep(f"{kind} in {layer.name}", _needs(layer))
+                    # A cache that is away may be away for good, and begins with what there is when it comes.
+                    if not layer.is_cache:
+                        journal.keep(f"{kind} in {layer.name}", _needs(layer))
 
     def _start(self) -> None:
         threading.Thread(target=_run, args=(weakref.ref(self),), name="pyengine-feed", daemon=True).start()

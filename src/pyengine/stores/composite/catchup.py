@@ -12,7 +12,7 @@ from pyengine.records import Records
 from pyengine.store_errors import LayerStopped
 from pyengine.stores.composite.layer import Layer
 from pyengine.stores.composite.place import Place
-from pyengine.stores.interfaces import Mark
+from pyengine.stores.interfaces import Clearable, Mark
 
 _LOOK_AGAIN_S = 30.0
 _PAUSE_S = 0.1
@@ -184,8 +184,9 @@ class CatchUp:
         """Write what is in the journal by now; return whether the layer has joined the ring on the way."""
         layer, source = self._layer, place.source
         after, whole = place.seq, False
-        if not place.watermark and layer.is_cache and source.begins_after > 0:
-            # What a cache can't be told any more, it doesn't need to have.
+        if layer.is_cache and after < source.begins_after:
+            # What a cache can't be told any more, it doesn't need to have; but what it has may have changed since.
+            self._empty(place)
             after, whole = source.begins_after, True
         for rows, to_seq in source.records(after, layer.batch, whole=whole):
             self._check_time()
@@ -193,6 +194,19 @@ class CatchUp:
             if self._join(place, near=True):
                 return True
         return False
+
+    def _empty(self, place: Place) -> None:
+        store = self._layer.store
+        if not place.watermark:
+            return
+        if not isinstance(store, Clearable):
+            raise LayerStopped(
+                f"{self._layer.name} must go on at event {place.seq + 1}, the journal goes back to "
+                f"{place.source.begins_after + 1}. Empty it, or make it anew: {self._remedy}"
+            )
+        self._layer.log.warning("%s is emptied, as the journal doesn't go back to event %d any more", self._layer.name, place.seq)
+        self._ask(store.clear)
+        place.watermark = None
 
     def _bring(self, place: Place, rows: Records, to_seq: int) -> None:
         layer = self._layer
