@@ -171,6 +171,20 @@ def test_a_pruned_journal_makes_nothing_anew() -> None:
     assert run(SMALL, "verify").exit_code == 0
 
 
+def test_pruning_by_hand_leaves_what_a_layer_has_yet_to_get() -> None:
+    fill(SMALL)
+    with sqlite3.connect("market.db") as file:
+        file.execute("UPDATE watermarks SET seq = 7 WHERE store = 'orders'")
+    for turn in range(2):
+        assert run(SMALL, "journal", "snapshot", "journal").exit_code == 0
+        fill({**SMALL, "SQLITE_PATH": "other.db"}, seed=50 + turn)
+    result = run(SMALL, "journal", "snapshot", "journal", "--prune")
+    assert (result.exit_code, "took away 0 segments" in result.output) == (0, True), result.output
+    # Of a journal that isn't that of the settings, nobody is known to need anything.
+    result = run({}, "journal", "snapshot", "journal", "--prune")
+    assert (result.exit_code, "took away 0 segments" in result.output) == (0, False), result.output
+
+
 def test_nothing_is_emptied_without_a_yes() -> None:
     fill(SMALL)
     result = CliRunner().invoke(commands, ["rebuild", "sqlite"], env=SMALL, input="n\n")

@@ -13,7 +13,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from pyengine._core.names import Names
+from pyengine.cli.configured import env_file_option, settings_or_exit
 from pyengine.errors import PyengineError
+from pyengine.optional import MissingExtraError
 from pyengine.records import Side
 
 DAMAGED = 1
@@ -135,9 +138,12 @@ def recover_command(
 @path_argument
 @click.option("--prune", "prunes", is_flag=True, help="Take away the segments that two good snapshots cover.")
 @click.option("--archive", type=click.Path(path_type=Path), help="Put them into this folder before, compressed with zstd.")
+@env_file_option
 @click.pass_context
-def snapshot_command(context: click.Context, /, path: Path, prunes: bool, archive: Path | None) -> None:
+def snapshot_command(context: click.Context, /, path: Path, prunes: bool, archive: Path | None, env_file: Path) -> None:
     """Write a snapshot, so that recovery begins there. The engine that writes the journal may go on meanwhile.
+
+    With --prune, the layers of the settings are asked if JOURNAL_PATH is the journal: what one has yet to get stays.
 
     Exit status: 0 if it was written and is good, 1 if the journal is damaged, 2 if it can't be read or written.
     """
@@ -149,8 +155,25 @@ def snapshot_command(context: click.Context, /, path: Path, prunes: bool, archiv
     file = _tried(context, lambda: write_snapshot(path))
     console.print(f"wrote {file.path}", highlight=False, soft_wrap=True)
     if prunes:
-        gone = _tried(context, lambda: prune(path, archive=archive))
+        keep = _needs(context, path, env_file)
+        gone = _tried(context, lambda: prune(path, archive=archive, keep=keep))
         console.print(f"took away {len(gone):,} segments", highlight=False, soft_wrap=True)
+
+
+def _needs(context: click.Context, path: Path, env_file: Path) -> list[Callable[[], int]]:
+    """Ask the layers that follow a journal what they have yet to get."""
+    try:
+        from pyengine.journal import History
+        from pyengine.stores.layers import needed_seq, open_layers
+    except MissingExtraError:
+        # Without the settings there is nothing that could follow it by them.
+        return []
+    settings = settings_or_exit(context, env_file)
+    if settings.journal_path is None or settings.journal_path.resolve() != path.resolve():
+        return []
+    with open_layers(settings, Names()) as layers:
+        needed = _tried(context, lambda: needed_seq(History(path), layers))
+    return [] if needed is None else [lambda: needed]
 
 
 def _levels(book: Any, side: Side) -> str:

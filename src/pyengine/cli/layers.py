@@ -78,6 +78,7 @@ def _watermarks(history: History, layers: list[OpenLayer]) -> dict[tuple[str, st
     """Ask each store how far it is; with the text to show."""
     from pyengine.journal import JournalError
     from pyengine.store_errors import StoreError
+    from pyengine.stores.layers import watermark_of
 
     found: dict[tuple[str, str], tuple[str, int | None]] = {}
     for layer in layers:
@@ -86,25 +87,11 @@ def _watermarks(history: History, layers: list[OpenLayer]) -> dict[tuple[str, st
             if store is None:
                 continue
             try:
-                seq = _watermark(history, store)
+                seq = watermark_of(history, store)
                 found[layer.name, kind] = ("none" if seq is None else f"{seq:,}"), seq
             except (StoreError, JournalError) as error:
                 found[layer.name, kind] = f"[red]{error}[/]", None
     return found
-
-
-def _watermark(history: History, store: Any) -> int | None:
-    """Return the last event up to which a store has everything; None if it doesn't say."""
-    if hasattr(store, "watermark"):
-        seq: int | None = store.watermark(history.identity)
-        return seq
-    if not hasattr(store, "last_trade_id"):
-        return None
-    end = history.last_seq
-    last = store.last_trade_id()
-    following = history.seq_of_trade(last + 1, end)
-    # All that comes before the next trade is in the log: nothing.
-    return end if following is None else following - 1
 
 
 def _progress(seq: int | None, earlier: int | None, end: int, first: int, spent_s: float) -> tuple[str, str, str, str]:
@@ -159,11 +146,12 @@ def _verify(
     """Compare one store, print what was found, and return the exit status."""
     from pyengine.journal.compare import compare_orders, compare_trades
     from pyengine.store_errors import StoreDamaged
+    from pyengine.stores.layers import watermark_of
 
     store = getattr(layer, kind)
     head = f"{layer.name} {kind}:"
     try:
-        to_seq = _watermark(history, store)
+        to_seq = watermark_of(history, store)
         if to_seq is not None and to_seq > history.last_seq:
             console.print(f"{head} is at event {to_seq:,}, the journal ends at {history.last_seq:,}", highlight=False)
             return DIFFERENT

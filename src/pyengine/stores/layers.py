@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyengine._core.names import Names
 from pyengine._core.trade import Trade
@@ -14,6 +14,9 @@ from pyengine.settings import Settings
 from pyengine.store_errors import StoreError
 from pyengine.stores.backends import own_order_store, own_trade_store, postgres_pool, redis_connection
 from pyengine.stores.log_reader import TradeLogReader
+
+if TYPE_CHECKING:
+    from pyengine.journal import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,46 @@ def open_layers(settings: Settings, names: Names) -> Iterator[list[OpenLayer]]:
         yield list(_layers(settings, names, opened))
 
 
+def watermark_of(history: History, store: Any) -> int | None:
+    """Return the last event of a journal up to which a store has everything; None if it doesn't say.
+
+    Raises
+    ------
+    StoreError
+        It can't be asked.
+    JournalError
+        The journal can't be read.
+    """
+    if hasattr(store, "watermark"):
+        seq: int | None = store.watermark(history.identity)
+        return seq
+    if not hasattr(store, "last_trade_id"):
+        return None
+    end = history.last_seq
+    following = history.seq_of_trade(store.last_trade_id() + 1, end)
+    # Whatever comes before the next trade has brought the store nothing.
+    return end if following is None else following - 1
+
+
+def needed_seq(history: History, layers: list[OpenLayer]) -> int | None:
+    """Return the lowest event of a journal that a layer has yet to get; None if no layer follows it.
+
+    Caches need none. Raises as `watermark_of`, and what keeps a layer from being used.
+    """
+    needed = []
+    for layer in layers:
+        if layer.error is not None and not layer.cache:
+            raise layer.error
+        for store in (layer.orders, layer.trades):
+            seq = None if store is None or layer.cache else watermark_of(history, store)
+            if seq is not None:
+                needed.append(seq + 1)
+    return min(needed, default=None)
+
+
 def _layers(settings: Settings, names: Names, opened: ExitStack) -> Iterator[OpenLayer]:
     if settings.redis_enabled:
-        yield _tried("redis", lambda: _redis(settings, opened), names)
+        yield _tried("redis", lambda: _redis(settings, opened), names, cache=True)
     if settings.database_enabled:
         yield _tried("postgres", lambda: _postgres(settings, opened), names)
     if settings.sqlite_path is not None:
@@ -89,11 +129,11 @@ def _layers(settings: Settings, names: Names, opened: ExitStack) -> Iterator[Ope
     yield OpenLayer("file", trades=LoggedTrades(settings.trade_log_path))
 
 
-def _tried(name: str, make: Any, names: Names) -> OpenLayer:
+def _tried(name: str, make: Any, names: Names, *, cache: bool = False) -> OpenLayer:
     try:
         layer: OpenLayer = make()
     except StoreError as error:
-        return OpenLayer(name, error=error)
+        return OpenLayer(name, cache=cache, error=error)
     for store in (layer.orders, layer.trades):
         if hasattr(store, "attach_names"):
             store.attach_names(names)
@@ -137,4 +177,4 @@ def _own(settings: Settings, spec: str, opened: ExitStack) -> OpenLayer:
     return OpenLayer(name, made[0], made[1], cache=not complete)
 
 
-__all__ = ["LoggedTrades", "OpenLayer", "open_layers"]
+__all__ = ["LoggedTrades", "OpenLayer", "needed_seq", "open_layers", "watermark_of"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -161,10 +162,11 @@ class CatchUp:
         layer, source = self._layer, place.source
         place.begin()
         begun, first, before = time.monotonic(), place.seq, place.caught_up
-        behind = source.durable_seq - first
+        # At the start of a process it is nothing out of the ordinary.
+        level = logging.WARNING if place.ours else logging.INFO
         joined = self._join(place, near=True)
         if not joined:
-            layer.log.warning("%s is %d events behind, and catches up from event %d on", layer.name, behind, first)
+            layer.log.log(level, "%s is at event %d of %d, and catches up", layer.name, first, source.durable_seq)
         while not joined:
             reached = place.seq
             joined = self._read_on(place) or self._join(place, near=False)
@@ -175,7 +177,8 @@ class CatchUp:
         self._ring.finish(layer.cursor, 0)
         if place.caught_up > before:
             spent_s = time.monotonic() - begun
-            layer.log.warning(
+            layer.log.log(
+                level,
                 "%s has caught up: %d records in %.1f s, up to event %d",
                 *(layer.name, place.caught_up - before, spent_s, place.seq),
             )
