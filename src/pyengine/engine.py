@@ -3,89 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyengine._core.batch import EventBuffer
 from pyengine._core.book import Book
 from pyengine._core.consumer import Consumer
 from pyengine._core.engine import EngineCore
-from pyengine._core.order_store import InMemoryOrderStore
 from pyengine._core.result import Result
-from pyengine._core.trade_store import InMemoryTradeStore
+from pyengine.arguments import mode_of, side_of, tif_of
 from pyengine.commands import Commands
-from pyengine.errors import FieldError, FieldTypeError
+from pyengine.errors import FieldError
+from pyengine.followers import feed_of, open_journal
 from pyengine.instrument import Instrument, Number
-from pyengine.records import (
-    EVENT_DTYPE,
-    EVERY_INSTRUMENT,
-    FIRST_REJECTION,
-    TRADE_DTYPE,
-    Flag,
-    Records,
-    SelfTrade,
-    Side,
-    TimeInForce,
-)
+from pyengine.records import EVERY_INSTRUMENT, Flag, Records, SelfTrade, TimeInForce
+from pyengine.run import Run
 from pyengine.snapshot import restore_snapshot, take_snapshot
 from pyengine.stores.interfaces import Flushed, OrderStore, TradeStore
 
 if TYPE_CHECKING:
     from pyengine.journal import Acknowledgement, Journal
     from pyengine.stores.feed import EngineFeed
-
-
-class Run:
-    """What `Engine.run` returns.
-
-    Attributes
-    ----------
-    status : ndarray of uint8
-        One for each command: a `Status` below 32, a `Reason` from 32 on.
-    """
-
-    def __init__(self, buffer: EventBuffer | None, status: NDArray[np.uint8], repeated: NDArray[np.bool_] | None = None) -> None:
-        self._buffer = buffer
-        self._repeated = repeated
-        self.status = status
-
-    @cached_property
-    def events(self) -> Records:
-        """All events in order, as a read-only array of EVENT_DTYPE. O(1), no copy."""
-        return _records(self._needed(), EVENT_DTYPE)
-
-    @cached_property
-    def trades(self) -> Records:
-        """The trades in order, as a read-only array of TRADE_DTYPE. O(events) the first time."""
-        return _records(self._needed().trades(), TRADE_DTYPE)
-
-    @property
-    def rejected(self) -> NDArray[np.bool_]:
-        """For each command whether it was rejected."""
-        return self.status >= FIRST_REJECTION
-
-    @cached_property
-    def repeated(self) -> NDArray[np.bool_]:
-        """For each command whether it was run before, by its client order id; it has its first status, and no events."""
-        return np.zeros(len(self.status), np.bool_) if self._repeated is None else self._repeated
-
-    def _needed(self) -> EventBuffer:
-        if self._buffer is None:
-            raise FieldError("events", False, "True in Engine.run to have events and trades")
-        return self._buffer
-
-    def __len__(self) -> int:
-        """Return the number of commands."""
-        return len(self.status)
-
-    def __repr__(self) -> str:
-        """Show the number of commands and events."""
-        events = "no" if self._buffer is None else str(self._buffer.count)
-        return f"<Run: {len(self.status)} commands, {events} events>"
 
 
 class Engine(EngineCore):
@@ -143,19 +83,11 @@ class Engine(EngineCore):
         journal: Journal | str | Path | None = None,
         durability: str = "journal",
     ) -> None:
-        self._start_feed(order_store, trade_store, None)
+        self._feed = feed_of(self, order_store, trade_store, None)
         for instrument in instruments:
             self.add_instrument(instrument)
         if journal is not None:
-            self._open_journal(journal, durability)
-
-    def _start_feed(self, order_store: Any, trade_store: Any, orders: Records | None) -> None:
-        """Bring stores that the engine doesn't write by itself what happens from now on; `orders` are open already."""
-        if not isinstance(order_store, InMemoryOrderStore | None) or not isinstance(trade_store, InMemoryTradeStore | None):
-            # Not at the top: most engines have nothing to do with composites and their threads.
-            from pyengine.stores.feed import EngineFeed  # noqa: PLC0415
-
-            self._feed = EngineFeed(self, order_store, trade_store, orders)
+            open_journal(self, journal, durability)
 
     def take_stores(self, order_store: OrderStore | None, trade_store: TradeStore | None, orders: Records) -> None:
         """Have stores follow from here on, whose memory knows what has happened; what makes engines of their past calls it.
@@ -167,25 +99,9 @@ class Engine(EngineCore):
             Those that are open.
         """
         self.follow_by(order_store, trade_store)
-        self._start_feed(order_store, trade_store, orders)
+        self._feed = feed_of(self, order_store, trade_store, orders)
         if self._journal is not None and self._feed is not None:
             self._feed.take_journal(self._journal)
-
-    def _open_journal(self, journal: Journal | str | Path, durability: str) -> None:
-        # Not at the top: it needs threads, and a library that only some installations have.
-        from pyengine.journal import Journal  # noqa: PLC0415
-
-        if isinstance(journal, Journal):
-            journal.attach(self, durability=durability)
-            return
-        if not isinstance(journal, (str, Path)):
-            raise FieldTypeError("journal", journal, "a Journal, or the path of one")
-        opened = Journal(journal)
-        try:
-            opened.attach(self, durability=durability)
-        except BaseException:
-            opened.finish()
-            raise
 
     def submit(
         self,
@@ -251,16 +167,16 @@ class Engine(EngineCore):
         Decimal('6190.84')
         """
         book = self.book(symbol)
-        which = _side(side)
+        which = side_of(side)
         lots = book.instrument.qty_to_lots(qty)
         ticks = None if price is None else book.instrument.price_to_ticks(price)
-        force = _tif(tif)
+        force = tif_of(tif)
         flags = (Flag.POST_ONLY if post_only or slide else 0) | (Flag.SLIDE if slide else 0)
         if ticks is None and flags:
             raise FieldError("price", None, "a price, as a post-only order needs one")
         if flags and force != TimeInForce.GTC:
             raise FieldError("tif", tif, "GTC, as a post-only order rests")
-        mode = _mode(self_trade)
+        mode = mode_of(self_trade)
         who = self._user(user)
         if ticks is None:
             return book.submit_market(which, lots, order_id, who, ts_ns, mode, force, client_order_id)
@@ -291,7 +207,7 @@ class Engine(EngineCore):
         user, post_only, ts_ns, self_trade, client_order_id
             As for `submit`.
         """
-        mode = _mode(self_trade)
+        mode = mode_of(self_trade)
         if client_order_id is not None:
             who = self._user(user)
             # A repetition may find the order gone, and must be read as the first time nevertheless.
@@ -322,7 +238,7 @@ class Engine(EngineCore):
             `cancelled_lots` is the sum over all of them.
         """
         index = EVERY_INSTRUMENT if symbol is None else self.book(symbol).index
-        which = 0 if side is None else _side(side)
+        which = 0 if side is None else side_of(side)
         return self.mass_cancel_lots(index, which, self._user(user), ts_ns, client_order_id)
 
     def run(self, commands: Records | Commands, *, client_ids: NDArray[np.uint64] | None = None, events: bool = True) -> Run:
@@ -464,47 +380,6 @@ class Engine(EngineCore):
     def __repr__(self) -> str:
         """Show the number of books and resting orders."""
         return f"<Engine: {len(self.books)} books, {self.resting_orders} resting orders>"
-
-
-_SIDES = {"buy": 1, "sell": 2, "b": 1, "s": 2}
-
-
-def _side(side: str | int) -> int:
-    """Read a side given by name or number."""
-    if isinstance(side, str):
-        if side.lower() not in _SIDES:
-            raise FieldError("side", side, "'buy' or 'sell'")
-        return _SIDES[side.lower()]
-    if isinstance(side, bool) or not isinstance(side, (int, np.integer)):
-        raise FieldTypeError("side", side, "'buy' or 'sell'")
-    if side not in (Side.BUY, Side.SELL):
-        raise FieldError("side", side, "1 (BUY) or 2 (SELL)")
-    return int(side)
-
-
-def _mode(self_trade: SelfTrade | int) -> int:
-    """Check a self-trade mode under the name that friendly callers know it by."""
-    if isinstance(self_trade, bool) or not isinstance(self_trade, (int, np.integer)):
-        raise FieldTypeError("self_trade", self_trade, "a SelfTrade")
-    if self_trade not in SelfTrade.__members__.values():
-        raise FieldError("self_trade", self_trade, "a SelfTrade from 0 to 5")
-    return int(self_trade)
-
-
-def _tif(tif: str | int) -> int:
-    """Read a time in force given by name or number."""
-    if isinstance(tif, str):
-        if tif.upper() not in TimeInForce.__members__:
-            raise FieldError("tif", tif, "'GTC', 'IOC' or 'FOK'")
-        return TimeInForce[tif.upper()].value
-    if isinstance(tif, bool) or not isinstance(tif, (int, np.integer)):
-        raise FieldTypeError("tif", tif, "'GTC', 'IOC' or 'FOK'")
-    return int(tif)
-
-
-def _records(buffer: EventBuffer, dtype: np.dtype[np.void]) -> Records:
-    """View a buffer as an array of records; NumPy refuses empty buffers."""
-    return np.frombuffer(memoryview(buffer), dtype) if buffer.count else np.empty(0, dtype)
 
 
 __all__ = ["Book", "Consumer", "Engine", "Run"]

@@ -19,9 +19,9 @@ from pyengine._core.consumer import Consumer
 from simulation.backends import ORDERS, TRADES, Backend
 from simulation.disk import Crash
 from simulation.journaled import BrokenPromise, JournaledSimulation, State
+from simulation.promises import check_backend, compare_layer, held
 
 from pyengine.journal import JournalError
-from pyengine.order_records import ORDER_RECORD_DTYPE
 from pyengine.records import EVENT_DTYPE, TRADE_DTYPE, Kind, Records
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore, process
@@ -323,54 +323,12 @@ class LayeredSimulation(JournaledSimulation):
         orders.apply(rows)
         return orders.get_all_array()
 
-    def held(self, table: str, backend: Backend) -> Records:
-        """Return what a backend has, in the numbers of the engine."""
-        rows = backend.array(TRADE_DTYPE if table == "trades" else ORDER_RECORD_DTYPE).copy()
-        assert self.engine is not None
-        names = self.engine.names
-        numbers = [names.instrument_index(each.symbol) for each in backend.names.instruments]
-        rows["instrument"] = np.array([*numbers, 0], np.uint32)[rows["instrument"]]
-        if table == "orders":
-            known = {str(name): number for number, name in enumerate(names.users)}
-            users = [0, *(known.get(str(name), 0) for name in list(backend.names.users)[1:])]
-            rows["user"] = np.array(users, np.uint32)[rows["user"]]
-        return rows
-
     def check_backends(self) -> None:
         """See that no backend has what didn't happen, or lacks what its watermark says it has."""
         seq = self.states[-1].seq if self.states else 0
         for table, kind, backend in self.backends:
-            key = "version" if table == "orders" else "seq"
-            rows = backend.array(TRADE_DTYPE if table == "trades" else ORDER_RECORD_DTYPE)
             self.counts["checks"] += 1
-            if len(rows) and rows[key].max() > seq:
-                raise BrokenPromise(f"{backend.name} must not be ahead of the journal at {seq}, is at {rows[key].max()}")
-            if table == "trades":
-                self.check_trades(kind, backend, rows)
-            marks = list(backend.marks.values())
-            if marks and marks[0] > seq:
-                raise BrokenPromise(f"{backend.name} must not have a watermark ahead of {seq}, has {marks[0]}")
-            if marks:
-                wanted = self.expected(table, marks[0])
-                identity = "order_id" if table == "orders" else "trade_id"
-                found = dict(zip(rows[identity].tolist(), rows[key].tolist(), strict=True))
-                for number, version in zip(wanted[identity].tolist(), wanted[key].tolist(), strict=True):
-                    if found.get(number, -1) < version:
-                        raise BrokenPromise(
-                            f"{backend.name} must have {identity} {number} of event {version}, as its watermark {marks[0]} says, "
-                            f"has {found.get(number)}"
-                        )
-
-    def check_trades(self, kind: str, backend: Backend, rows: Records) -> None:
-        """See that trades are those that happened, and without a gap where they are in order."""
-        wanted = self.expected("trades")
-        places = np.searchsorted(wanted["trade_id"], rows["trade_id"])
-        fields = ["trade_id", "maker_id", "taker_id", "price_ticks", "qty_lots", "side", "seq", "ts_ns"]
-        for name in fields:
-            if not np.array_equal(wanted[name][np.minimum(places, len(wanted) - 1)] if len(wanted) else places, rows[name]):
-                raise BrokenPromise(f"{backend.name} must have trades as they happened, {name} differs")
-        if kind == "numbered" and rows["trade_id"].tolist() != list(range(1, len(rows) + 1)):
-            raise BrokenPromise(f"{backend.name} must have trades without a gap, has {rows['trade_id'].tolist()}")
+            check_backend(table, kind, backend, seq, self.expected)
 
     def settle(self) -> None:
         """With nothing broken any more, see that everything becomes complete, and equal to the journal."""
@@ -399,26 +357,10 @@ class LayeredSimulation(JournaledSimulation):
             raise BrokenPromise(f"layers must catch up, don't: {', '.join(late)}")
         self.check_backends()
         for table, kind, backend in self.backends:
-            self.compare_layer(table, kind, backend)
+            found = held(table, backend, self.engine.names)
+            self.counts["records"] += compare_layer(table, kind, backend, self.expected(table), found)
         self.engine.close()
         self.compare(complete=True)
         for each in self.composites.values():
             each.close()
         self.drop()
-
-    def compare_layer(self, table: str, kind: str, backend: Backend) -> None:
-        """See that a backend has everything, as it happened."""
-        wanted, found = self.expected(table), self.held(table, backend)
-        identity = "order_id" if table == "orders" else "trade_id"
-        if kind == "plain":
-            # What it missed in an earlier life nobody knows.
-            wanted = wanted[np.isin(wanted[identity], found[identity])]
-            if table == "orders":
-                return
-        self.counts["records"] += len(wanted)
-        names = [name for name in wanted.dtype.names if name not in {"reserved", "entered"}]
-        for name in names:
-            if not np.array_equal(wanted[name], found[name]):
-                raise BrokenPromise(
-                    f"{backend.name} must be equal to the journal, {name} differs: {len(found)} of {len(wanted)} records"
-                )

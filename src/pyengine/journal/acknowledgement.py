@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyengine.journal.waiters import FutureWaiter, LoopWaiter, Marks
 
 if TYPE_CHECKING:
-    from pyengine.journal.journal import Journal
+    from pyengine.journal.at_work import JournalAtWork
 
 
 class Acknowledgement:
@@ -27,7 +27,7 @@ class Acknowledgement:
 
     __slots__ = ("_journal", "_marks", "seq")
 
-    def __init__(self, journal: Journal, seq: int, marks: Marks) -> None:
+    def __init__(self, journal: JournalAtWork, seq: int, marks: Marks) -> None:
         self._journal = journal
         self._marks = marks
         self.seq = seq

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
-import time
-import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
-from operator import ge
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pyengine._core.consumer import Consumer
 from pyengine.engine import Engine
 from pyengine.errors import FieldError, FieldTypeError
-from pyengine.journal.acknowledgement import Acknowledgement
+from pyengine.journal.at_work import JournalAtWork
 from pyengine.journal.committer import Committer
 from pyengine.journal.configuration import configured, engine_options
 from pyengine.journal.disk import Disk
-from pyengine.journal.errors import JournalClosed, JournalError, JournalFailed, JournalTimeout
+from pyengine.journal.errors import JournalClosed, JournalError
 from pyengine.journal.format import IDENTITY_BYTES, Definitions
 from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
 from pyengine.journal.reader import Position
 from pyengine.journal.recovery import OPTIONS
-from pyengine.journal.segments import NoRoomError, SegmentWriter
+from pyengine.journal.segments import SegmentWriter
 from pyengine.journal.space import Space, needed_by
 from pyengine.journal.stores import recover_with_stores
-from pyengine.journal.thread import Bell, write_on
 from pyengine.journal.upkeep import Upkeep, UpkeepOptions
-from pyengine.journal.waiters import Entry, Marks, ThreadWaiter, Waiters
 from pyengine.stores.composite import CompositeOrderStore, process
 
 SEGMENT_BYTES = 64 << 20
 SMALLEST_SEGMENT_BYTES = 4096
 LARGEST_SEGMENT_BYTES = 1 << 30
 ALL = 2**63 - 1
-LONGEST_LED_S = 0.02
 DURABILITIES = ("journal", "memory")
 
-_log = logging.getLogger("pyengine.journal")
 
-
-class Journal:
+class Journal(JournalAtWork):
     """A folder of segments that an engine's events go to, by a thread of its own.
 
     What queued up while the disk was busy with one commit is the next one: however many wait, each commit is one write and one
@@ -84,9 +73,6 @@ class Journal:
     Thread-safety: any thread. Fork: a child doesn't write, and its engine refuses commands.
     """
 
-    is_fed_from = True
-    """Whether stores get what this has, so that it is finished before them."""
-
     def __init__(
         self,
         path: str | Path,
@@ -104,8 +90,6 @@ class Journal:
             raise FieldTypeError("segment_bytes", segment_bytes, "an int")
         if not SMALLEST_SEGMENT_BYTES <= segment_bytes <= LARGEST_SEGMENT_BYTES:
             raise FieldError("segment_bytes", segment_bytes, f"from {SMALLEST_SEGMENT_BYTES} to {LARGEST_SEGMENT_BYTES}")
-        self.path = Path(path)
-        self._disk = Disk() if disk is None else disk
         self._segment_bytes = segment_bytes
         self._options = UpkeepOptions(
             space_bytes=space_bytes,
@@ -115,26 +99,19 @@ class Journal:
             keep_snapshots=keep_snapshots,
             archive=archive,
         )
-        self._upkeep = Upkeep(self.path, self._options)
-        self._keeps: dict[str, Callable[[], int]] = {}
-        self._led = 0
-        self._stepped_s = 0.0
-        self._committer: Committer | None = None
-        self._closed = False
-        self._lock = threading.RLock()
-        self.bell = Bell()
+        path = Path(path)
         # Whose names in their own folders a power cut could take away; the next one's too if an earlier attempt made it.
-        self._folders = [self.path.parent, *(each.parent for each in self.path.parents if not each.exists())]
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._hold = Hold(self.path)
+        self._folders = [path.parent, *(each.parent for each in path.parents if not each.exists())]
+        path.mkdir(parents=True, exist_ok=True)
+        hold = Hold(path)
         try:
-            self._found = look(self.path)
+            self._found = look(path)
         except BaseException:
-            self._hold.release()
+            hold.release()
             raise
         new = Position(identity=os.urandom(IDENTITY_BYTES))
-        self._position = new if self._found is None else self._found.segment.position
-        self._waiters = Waiters(self._position.seq - 1)
+        position = new if self._found is None else self._found.segment.position
+        super().__init__(path, Disk() if disk is None else disk, hold, Upkeep(path, self._options), position)
 
     # --- what is there ------------------------------------------------------------------------------------------------
 
@@ -142,29 +119,6 @@ class Journal:
     def identity(self) -> str:
         """What tells this journal from any other, in hexadecimal."""
         return self._position.identity.hex()
-
-    @property
-    def last_seq(self) -> int:
-        """Sequence number of the last event that was written; 0 for none."""
-        if self._committer is None:
-            return self._position.seq - 1
-        return max(self._committer.writer.position.seq - 1, self._committer.group.durable)
-
-    @property
-    def durable_seq(self) -> int:
-        """Sequence number of the last event that is on the disk for certain; 0 for none."""
-        return self._waiters.durable if self._committer is None else max(self._waiters.durable, self._committer.group.durable)
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why nothing will be durable any more; None while all is well."""
-        failure = self._waiters.failure
-        return None if isinstance(failure, JournalClosed) else failure
-
-    @property
-    def closed(self) -> bool:
-        """Whether the journal was closed."""
-        return self._closed
 
     def stats(self) -> dict[str, int]:
         """Return what was counted since it was opened, and how many events have yet to be written (`lag`)."""
@@ -251,10 +205,6 @@ class Journal:
         if durability == "journal":
             engine.acknowledge_by(self._wait)
 
-    def _start(self) -> None:
-        """Begin to write."""
-        threading.Thread(target=write_on, args=(weakref.ref(self),), name="pyengine-journal", daemon=True).start()
-
     def resume(self, *, durability: str = "journal", **options: Any) -> Engine:
         """Make the engine that the journal tells of, a new one if it is empty, and go on writing down what it does.
 
@@ -327,238 +277,6 @@ class Journal:
             writer.close()
             raise
         return writer
-
-    # --- writing ------------------------------------------------------------------------------------------------------
-
-    def step(self) -> int:
-        """Make durable what has happened up to now; return how many events it was, -1 if nothing is left to do."""
-        with self._lock:
-            committer = self._committer
-            if self._closed or self._waiters.failure is not None or committer is None:
-                return -1
-            engine, writer = committer.consumer.engine, committer.writer
-            barriers = self._waiters.take_barriers()
-            try:
-                if committer.space.look(engine, writer.position.number, writer.rest_bytes, self._keeps):
-                    self._upkeep.hurry()
-                count = committer.commit()
-            except NoRoomError:
-                self._waiters.dismiss(committer.space.failure(self._keeps), barriers)
-                return 0
-            except Exception as error:  # noqa: BLE001  whatever it was, what is on the disk isn't known any more
-                self._fail(error, barriers)
-                return -1
-            except BaseException as error:
-                self._fail(error, barriers)
-                raise
-            self._waiters.settle(committer.writer.position.seq - 1, barriers)
-            self._led = committer.group.led
-            self._stepped_s = time.monotonic()
-            return count
-
-    def is_led(self) -> bool:
-        """Whether callers make the commits just now, so that the journal's thread needn't."""
-        if self._committer is None or time.monotonic() - self._stepped_s > LONGEST_LED_S:
-            return False
-        before, self._led = self._led, self._committer.group.led
-        if self._led == before or self.is_awaited():
-            return False
-        self._waiters.settle(self._committer.group.durable, [])
-        return True
-
-    @property
-    def lull(self) -> int:
-        """How many events may come in a moment without the ring's being full in the next ones."""
-        return 0 if self._committer is None else self._committer.consumer.engine.ring_capacity // 64
-
-    def _fail(self, error: BaseException, barriers: list[Entry]) -> None:
-        """Never acknowledge anything again. Nothing is tried twice: after a failed sync nobody knows what the disk has."""
-        failure = JournalFailed(
-            f"journal {self.path} could not be written: {str(error) or type(error).__name__}. Events up to "
-            f"{self.durable_seq} are on the disk, no later one was acknowledged. See to the disk, close this engine, and go on "
-            "with Journal(path).resume()"
-        )
-        failure.__cause__ = error
-        _log.error("%s", failure)
-        self._waiters.fail(failure, barriers)
-        if self._committer is not None:
-            self._committer.consumer.engine.refuse_commands(failure)
-            self._committer.consumer.close()
-
-    # --- waiting ------------------------------------------------------------------------------------------------------
-
-    def wait(self, seq: int, timeout_s: float | None = None) -> None:
-        """Wait until an event, and all before it, are on the disk.
-
-        Raises
-        ------
-        JournalFailed
-            The journal can't be written any more, and doesn't have the event.
-        JournalClosed
-            It was closed before.
-        JournalFull
-            There is no room for it now. It is written once there is.
-        JournalTimeout
-            It took too long.
-        """
-        if self.durable_seq < seq:
-            self.sleep(seq, timeout_s, barrier=False)
-
-    def _wait(self, seq: int) -> None:
-        assert self._committer is not None
-        if not self._committer.group.wait(seq):
-            self.sleep(seq, None, barrier=False)
-
-    def sleep(self, seq: int, timeout_s: float | None, *, barrier: bool) -> None:
-        """Wait for an event, or for a whole commit that begins from now on. What `wait` and acknowledgements are made of."""
-        waiter = ThreadWaiter()
-        entry = self._waiters.add(seq, waiter, barrier=barrier)
-        if entry is None:
-            return
-        self.bell.ring()
-        try:
-            done = waiter.sleep(-1 if timeout_s is None else timeout_s)
-        except BaseException:
-            self._waiters.forget(entry)
-            raise
-        if not done:
-            self._waiters.forget(entry)
-            raise JournalTimeout(
-                f"event {seq} must be on the disk within {timeout_s} s, the last one there is {self.durable_seq}"
-            )
-        if waiter.failure is not None:
-            raise waiter.failure
-
-    def future(self, seq: int) -> Future[int]:
-        """Return a future that is done when an event, and all before it, are on the disk. Its result is the number."""
-        return Acknowledgement(self, seq, (0, 0, -1)).future()
-
-    def acknowledged(self) -> Acknowledgement:
-        """Return what can be waited for, or awaited, until everything that has happened up to now is on the disk."""
-        if self._committer is None:
-            return Acknowledgement(self, self.last_seq, (0, 0, -1))
-        engine = self._committer.consumer.engine
-        return Acknowledgement(self, engine.next_seq - 1, self._committer.current_marks)
-
-    def is_awaited(self) -> bool:
-        """Whether somebody waits for something that the next commit brings."""
-        return self._committer is not None and self._waiters.wait_below(self._committer.head)
-
-    @property
-    def waiters(self) -> Waiters:
-        """Those who wait."""
-        return self._waiters
-
-    def has(self, seq: int, marks: Marks) -> bool:
-        """Whether events up to a number, and so many definitions, are on the disk."""
-        if self.durable_seq < seq:
-            return False
-        return self._committer is None or all(map(ge, self._committer.durable_marks, marks))
-
-    # --- life ---------------------------------------------------------------------------------------------------------
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Make everything durable that has happened, say so in the journal, and let others write. Twice is once.
-
-        Raises
-        ------
-        JournalFailed
-            Not everything could be made durable.
-        JournalFull
-            There is no room for all of it; the journal stays open.
-        JournalTimeout
-            The disk was busy for too long; the journal stays open.
-        """
-        if self.closed:
-            return
-        if not self._lock.acquire(timeout=timeout_s):
-            raise JournalTimeout(f"journal {self.path} must be closed within {timeout_s} s, the disk is still busy")
-        try:
-            if self._closed:
-                return
-            self._let_callers_commit(may=False)
-            while self.step() > 0:
-                pass
-            if self._committer is not None and self._waiters.failure is None and not self._committer.is_done:
-                self._let_callers_commit(may=True)
-                raise self._committer.space.failure(self._keeps)
-            if self._committer is not None and self._waiters.failure is None:
-                try:
-                    self._committer.writer.end()
-                except Exception as error:  # noqa: BLE001  as in `step`
-                    self._fail(error, [])
-            failure = self._waiters.failure
-            self._shut()
-        finally:
-            self._lock.release()
-        if failure is not None:
-            raise failure
-
-    def _let_callers_commit(self, *, may: bool) -> None:
-        """From the next step on."""
-        if self._committer is not None:
-            self._committer.callers_commit = may and type(self._disk) is Disk
-
-    def _shut(self) -> None:
-        self._closed = True
-        self._upkeep.stop()
-        self._waiters.fail(JournalClosed(f"journal {self.path} was closed"))
-        if self._committer is not None:
-            self._committer.writer.close()
-            engine = self._committer.consumer.engine
-            self._committer.consumer.close()
-            if not engine.closed:
-                engine.refuse_commands(self._waiters.failure)
-        self._hold.release()
-        self.bell.ring()
-
-    def finish(self, timeout_s: float = 5.0) -> None:
-        """Close at the end of the process, or of the engine, where nobody could catch an error; it is logged."""
-        try:
-            self.close(timeout_s)
-        except JournalError as error:
-            _log.error("%s", error)
-
-    def before_fork(self) -> None:
-        """Be between two commits while the process forks."""
-        self._lock.acquire()
-        self._waiters.lock.acquire()
-        if self._committer is not None:
-            self._committer.group.begin_lead()
-
-    def after_fork(self, *, in_child: bool) -> None:
-        """Go on; in a child never again."""
-        self._waiters.lock.release()
-        group = None if self._committer is None else self._committer.group
-        if not in_child:
-            if group is not None:
-                group.resume()
-            self._lock.release()
-            return
-        if group is not None:
-            group.start_anew()
-        self._lock = threading.RLock()
-        self.bell = Bell()
-        self._waiters.lock = threading.Lock()
-        if self._closed:
-            return
-        failure = JournalFailed(
-            f"journal {self.path} belongs to the process that opened it, this one was forked from it. Open another journal here"
-        )
-        self._waiters.fail(failure)
-        self._closed = True
-        if self._committer is not None:
-            self._committer.consumer.engine.refuse_commands(failure)
-            self._committer.writer.close()
-        self._hold.release()
-
-    def __enter__(self) -> Self:
-        """Return the journal itself."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Show where it is and how far."""

@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyengine.journal.journal import Journal
+    from pyengine.journal.at_work import JournalAtWork
 
 _MANY = 2048
 _SHORTEST_NAP_S = 0.25e-3
@@ -44,7 +44,7 @@ class Bell:
         self._listens = False
 
 
-def write_on(journal_of: weakref.ref[Journal]) -> None:
+def write_on(journal_of: weakref.ref[JournalAtWork]) -> None:
     """Write until the journal is closed, or gone with its engine."""
     while True:
         journal = journal_of()
