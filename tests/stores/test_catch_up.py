@@ -39,10 +39,10 @@ def test_watermarks_move_with_what_happens(deployment: Deployment) -> None:
 def test_a_batch_that_covers_no_event_moves_no_watermark(deployment: Deployment) -> None:
     [layer] = deployment.order_store.layers
     eventually(lambda: not layer.is_behind)
-    assert layer.place.watermark is None
+    assert layer.place.watermark == 0
     assert layer.mark_to(0) is None
     assert layer.mark_to(None) is None
-    assert layer.mark_to(1) == Mark(deployment.journal.identity, None, 1)
+    assert layer.mark_to(1) == Mark(deployment.journal.identity, 0, 1)
 
 
 def test_a_watermark_moves_without_records_too(deployment: Deployment) -> None:

@@ -124,6 +124,10 @@ class CatchUp:
                 f"{self._layer.name} must be empty or have a watermark of journal {journal}, holds records of something else. "
                 f"Give the journal another store, or make this one anew: {self._remedy}"
             )
+        if place.watermark is None:
+            # Before the first record, or a crash would leave records that seem to be somebody else's.
+            self._save(np.empty(0, self._ring.dtype), np.empty(0, np.int64), Mark(journal, None, 0))
+            place.watermark = 0
 
     def _is_empty(self) -> bool:
         store = self._layer.store

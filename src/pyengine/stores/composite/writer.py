@@ -172,15 +172,9 @@ class LayerWriter(threading.Thread):
         if self._attempt(lambda part: store.save_marked(part, mark), things) is None:
             layer.count("written", len(things))
             return
-        at = mark.after or 0
-        if mark.after is None:
-            # Or a crash would leave records that seem to be somebody else's.
-            begun = Mark(mark.journal, None, at)
-            self._must_mark(lambda _: store.save_marked(things[:0], begun))
-        stays = Mark(mark.journal, at, at)
+        stays = Mark(mark.journal, mark.after, mark.after or 0)
         self._write(lambda part: store.save_marked(part, stays), things, positions)
-        moves = Mark(mark.journal, at, mark.to)
-        self._must_mark(lambda _: store.save_marked(things[:0], moves))
+        self._must_mark(lambda _: store.save_marked(things[:0], mark))
 
     def _must_mark(self, call: Callable[[Any], object]) -> None:
         refusal = self._attempt(call, ())
