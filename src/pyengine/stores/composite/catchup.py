@@ -97,10 +97,11 @@ class CatchUp:
         elif place.numbered and not place.ours:
             self._find_trade(place)
         place.known = True
-        if place.seq > place.source.durable_seq:
+        last_seq = place.source.last_seq
+        if place.seq > last_seq:
             raise LayerStopped(
                 f"{self._layer.name} must not be ahead of journal {place.source.journal}, which ends at event "
-                f"{place.source.durable_seq}, is at {place.seq}. Bring the journal back that belongs to it, or make it anew: "
+                f"{last_seq}, is at {place.seq}. Bring the journal back that belongs to it, or make it anew: "
                 f"{self._remedy}"
             )
 
