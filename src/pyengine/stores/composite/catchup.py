@@ -140,17 +140,18 @@ class CatchUp:
         """Find the last trade of a store that has them in order, and see that it is the journal's."""
         store, source = self._layer.store, place.source
         last = int(self._ask(store.last_trade_id))
-        if last == 0:
+        if last == 0 and source.begins_after == 0:
             place.watermark = 0
             return
+        end = source.durable_seq
         try:
-            found = source.trade(last)
+            found, gone = (source.trade(last), False) if last else (None, True)
         except LayerStopped:
+            gone = True
+        if gone:
             # Of a journal that was pruned right up to here nothing is missing.
             following = source.trade(last + 1)
-            if following is None:
-                raise
-            place.watermark = max(int(following["seq"][0]) - 1, source.begins_after)
+            place.watermark = end if following is None else max(int(following["seq"][0]) - 1, source.begins_after)
             return
         newest = next(iter(self._ask(lambda: store.get_recent(1))), None)
         if found is None or (newest is not None and newest.trade_id == last and not _same(newest, found)):
@@ -205,7 +206,7 @@ class CatchUp:
 
     def _empty(self, place: Place) -> None:
         store = self._layer.store
-        if not place.watermark:
+        if not place.watermark and self._is_empty():
             return
         if not isinstance(store, Clearable):
             raise LayerStopped(
