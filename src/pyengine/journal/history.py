@@ -218,7 +218,7 @@ class History:
         raise HistoryGone(1, firsts[-1])
 
     def _next_trade_id(self, first_seq: int, until_seq: int) -> float:
-        """Return the id of the next trade of a journal without any, as a snapshot of what is left has it; infinity if none has."""
+        """Return the id of the next trade of a journal without any, which a snapshot knows; infinity if there is none."""
         for one in snapshot_files(self.path):
             if first_seq - 1 <= one.last_seq <= until_seq:
                 with suppress(PyengineError, OSError):

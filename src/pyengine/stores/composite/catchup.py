@@ -44,6 +44,7 @@ class CatchUp:
         self._ring = layer.ring
         self._attempt = attempt
         self._save = save
+        self._said = ""
 
     def ready(self, place: Place) -> bool:
         """See that the layer can go on in the ring; False if it isn't so yet.
@@ -69,10 +70,14 @@ class CatchUp:
             self.stop(place, error)
             return False
         except OSError as error:
-            layer.log.warning("%s can't catch up, trying again: %s", layer.name, error)
+            if str(error) != self._said:
+                self._said = str(error)
+                layer.log.warning("%s can't catch up, trying again: %s", layer.name, error)
             self._check_time()
-            self._ring.pause(_PAUSE_S)
+            # Whether the ring is closing or not, which would end a pause of the ring.
+            time.sleep(_PAUSE_S)
             return False
+        self._said = ""
         return True
 
     def stop(self, place: Place, error: LayerStopped) -> None:
