@@ -201,6 +201,62 @@ def test_a_cache_that_was_away_for_longer_than_the_journal_remembers_is_emptied(
     assert all(memory.get(order_id) in (None, order) for order_id, order in found.items())
 
 
+def test_a_cache_that_doesnt_know_how_far_it_is_keeps_nothing_that_may_have_changed(deployment: Deployment) -> None:
+    deployment.stop()
+    deployment.orders = MarkedOrderStore("redis", is_cache=True)
+    deployment.start()
+    deployment.run(30)
+    assert deployment.order_store.flush(timeout_s=10)
+    deployment.orders.gate.shut = True
+    deployment.run(60)
+    write_snapshot(deployment.path)
+    prune(deployment.path, keep_snapshots=1)
+    deployment.stop()
+    # As if they had been written before there were watermarks.
+    deployment.orders.marks.clear()
+    deployment.orders.gate.shut = False
+    deployment.start()
+    deployment.run(5)
+    assert deployment.order_store.flush(timeout_s=10)
+    found = {each.order_id: each for each in deployment.orders.inner.get_all()}
+    memory = deployment.order_store._memory
+    assert len(memory.get_by_side("buy")) > 0
+    assert all(memory.get(order_id) == order for order_id, order in found.items())
+
+
+@pytest.mark.parametrize("turns", [0, 20])
+def test_a_store_that_knows_its_last_trade_needs_none_in_the_journal(tmp_path: Path, turns: int) -> None:
+    deployment = Deployment(tmp_path, trades=NumberedTradeStore(), segment_bytes=4096)
+    deployment.run(turns)
+    book = deployment.engine.instruments[0]
+    for _ in range(400):
+        made = deployment.engine.submit(book.symbol, "buy", qty=book.lot_size, price=book.tick_size, user=1)
+        deployment.engine.cancel(made.order_id)
+    deployment.check()
+    write_snapshot(deployment.path)
+    prune(deployment.path, keep_snapshots=1)
+    history = History(deployment.path)
+    [(left, _)] = history.trades(history.trades_from)
+    assert len(left) == 0
+    trades = deployment.trades.inner
+    before = trades.get_recent_array(1 << 20)[::-1].copy()
+    deployment.stop()
+    deployment.start()
+    deployment.run(5)
+    assert deployment.engine.flush_stores(5)
+    assert deployment.trade_store.layers[0].stopped is None
+    assert [each.trade_id for each in trades.get_recent(1 << 20)][::-1] == list(range(1, deployment.engine.next_trade_id))
+    # Of the last one before that nothing shows that it isn't missing.
+    deployment.stop()
+    if turns:
+        assert history.seq_of_trade(int(before["trade_id"][-1]) + 1000) is None
+        trades.clear()
+        trades.save_batch(before[:-1])
+        deployment.start()
+        eventually(lambda: deployment.trade_store.layers[0].stopped is not None)
+        assert "pruned" in str(deployment.trade_store.layers[0].stopped)
+
+
 def test_a_store_that_knows_its_last_trade(tmp_path: Path) -> None:
     deployment = Deployment(tmp_path, trades=NumberedTradeStore())
     deployment.run(20)

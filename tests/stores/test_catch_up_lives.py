@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Never
 
 import pytest
 from journal_setup import FailingDisk, SlowDisk, rows
@@ -20,6 +21,7 @@ from pyengine.journal import History, Journal, JournalFailed, prune, recover, wr
 from pyengine.journal.compare import compare_orders, compare_trades
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
+from pyengine.stores.journal_source import JournalSource
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -258,3 +260,24 @@ def test_a_process_that_ends_without_closing_brings_layers_what_happened(tmp_pat
         assert compare_trades(history, names, trades).differences == ()
         store.close()
         trades.close()
+
+
+def test_a_journal_that_cant_be_read_for_now_is_said_once(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployment.run(3)
+    deployment.check()
+    deployment.orders.gate.shut = True
+    deployment.run(20)
+    calls = []
+
+    def records(*_: object, **__: object) -> Never:
+        calls.append(1)
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(JournalSource, "records", records)
+    deployment.orders.gate.shut = False
+    eventually(lambda: len(calls) > 1)
+    deployment.order_store.close(0.5)
+    assert len(calls) < 20
+    assert sum("can't catch up" in each.message for each in caplog.records) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -250,3 +251,21 @@ def test_two_writers_of_many_calls(valkey: str, stores: Stores) -> None:
     assert failures == []
     assert held(stores[0]) == [*range(last * step)]
     assert stores[0].watermark(JOURNAL) == last
+
+
+def test_what_is_written_while_a_store_is_cleared_is_not_taken_for_safe(stores: Stores, valkey: str) -> None:
+    orders, _ = stores
+
+    def interrupted() -> Iterator[Any]:
+        """Clear, and write when the watermark is gone, but not the orders."""
+        clearing = orders._clear()
+        replies = yield next(clearing)
+        with RedisOrderStore(valkey) as other:
+            other.save_marked(orders_of(*range(1, MANY)), mark(None, 7))
+        with suppress(StopIteration):
+            while True:
+                replies = yield clearing.send(replies)
+
+    orders.save_marked(orders_of(1, 2, 3), mark(None, 3))
+    orders.run(interrupted())
+    assert orders.watermark(JOURNAL) is None or held(orders) == list(range(1, MANY))

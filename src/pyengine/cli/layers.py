@@ -46,7 +46,7 @@ def status_command(context: click.Context, /, env_file: Path, journal_path: Path
     Exit status: 0 if every layer has everything, 1 if one is behind or can't be used, 2 if the journal can't be read.
     """
     settings = settings_or_exit(context, env_file)
-    with _opened(context, settings, journal_path, named=False) as (history, _, layers):
+    with _opened(context, settings, journal_path, named=False) as (history, _, _, layers):
         before, begun = _watermarks(history, layers), time.monotonic()
         first = history.last_seq
         time.sleep(interval)
@@ -128,7 +128,7 @@ def verify_command(
     settings = settings_or_exit(context, env_file)
     console = wide_console()
     status = 0
-    with _opened(context, settings, journal_path, layers) as (history, names, chosen):
+    with _opened(context, settings, journal_path, layers) as (history, names, named_seq, chosen):
         for layer in chosen:
             if layer.error is not None:
                 print_error(str(layer.error))
@@ -136,14 +136,20 @@ def verify_command(
                 continue
             for kind in KINDS:
                 if getattr(layer, kind) is not None:
-                    status = max(status, _verify(console, history, names, layer, kind, most))
+                    status = max(status, _verify(console, history, names, named_seq, layer, kind, most))
     context.exit(status)
 
 
 def _verify(
-    console: Console, history: History, names: Names, layer: OpenLayer, kind: Literal["orders", "trades"], most: int
+    console: Console,
+    history: History,
+    names: Names,
+    named_seq: int,
+    layer: OpenLayer,
+    kind: Literal["orders", "trades"],
+    most: int,
 ) -> int:
-    """Compare one store, print what was found, and return the exit status."""
+    """Compare one store as of an event that has all its names, print what was found, and return the exit status."""
     from pyengine.journal.compare import compare_orders, compare_trades
     from pyengine.store_errors import StoreDamaged
     from pyengine.stores.layers import watermark_of
@@ -155,6 +161,7 @@ def _verify(
         if to_seq is not None and to_seq > history.last_seq:
             console.print(f"{head} is at event {to_seq:,}, the journal ends at {history.last_seq:,}", highlight=False)
             return DIFFERENT
+        to_seq = named_seq if to_seq is None else min(to_seq, named_seq)
         found: Comparison
         if kind == "orders":
             found = compare_orders(history, names, store, to_seq=to_seq, cache=layer.cache)
@@ -194,7 +201,7 @@ def rebuild_command(context: click.Context, /, layer: str, env_file: Path, journ
     """
     settings = settings_or_exit(context, env_file)
     console = wide_console()
-    with _opened(context, settings, journal_path, (layer,)) as (history, names, [chosen]):
+    with _opened(context, settings, journal_path, (layer,)) as (history, names, named_seq, [chosen]):
         if chosen.error is not None:
             _exit(context, chosen.error)
         gone = 0 if chosen.cache else max(history.orders_from if chosen.orders is not None else 0, history.trades_from)
@@ -206,16 +213,18 @@ def rebuild_command(context: click.Context, /, layer: str, env_file: Path, journ
             click.confirm(f"Empty {layer} and fill it from journal {history.path}?", abort=True)
         try:
             if layer == "file":
-                _rebuild_file(console, settings, history, names)
+                _rebuild_file(console, settings, history, names, named_seq)
             else:
                 for kind in KINDS:
                     if getattr(chosen, kind) is not None:
-                        _rebuild(console, history, names, chosen, kind)
+                        _rebuild(console, history, names, named_seq, chosen, kind)
         except PyengineError as error:
             _exit(context, error)
 
 
-def _rebuild(console: Console, history: History, names: Names, layer: OpenLayer, kind: Literal["orders", "trades"]) -> None:
+def _rebuild(
+    console: Console, history: History, names: Names, named_seq: int, layer: OpenLayer, kind: Literal["orders", "trades"]
+) -> None:
     from pyengine.store_errors import StoreUnavailable
     from pyengine.stores.interfaces import Clearable
 
@@ -223,10 +232,10 @@ def _rebuild(console: Console, history: History, names: Names, layer: OpenLayer,
     if not isinstance(store, Clearable):
         raise StoreUnavailable(f"{layer.name} must have a method `clear` to be made anew, has none")
     store.clear()
-    _fill(console, history, names, store, kind)
+    _fill(console, history, names, named_seq, store, kind)
 
 
-def _rebuild_file(console: Console, settings: Settings, history: History, names: Names) -> None:
+def _rebuild_file(console: Console, settings: Settings, history: History, names: Names, named_seq: int) -> None:
     from pyengine.stores.build import file_store
     from pyengine.stores.file_aside import put_aside
 
@@ -234,10 +243,12 @@ def _rebuild_file(console: Console, settings: Settings, history: History, names:
     if folder is not None:
         console.print(f"file: what was there is in {folder}", highlight=False, soft_wrap=True)
     with file_store(settings) as store:
-        _fill(console, history, names, store, "trades")
+        _fill(console, history, names, named_seq, store, "trades")
 
 
-def _fill(console: Console, history: History, names: Names, store: Any, kind: Literal["orders", "trades"]) -> None:
+def _fill(
+    console: Console, history: History, names: Names, named_seq: int, store: Any, kind: Literal["orders", "trades"]
+) -> None:
     """Fill a store, and say every now and then how far it is."""
     from pyengine.journal.rebuild import bring_up_to_date
 
@@ -252,9 +263,9 @@ def _fill(console: Console, history: History, names: Names, store: Any, kind: Li
             text = f"{store.name} {kind}: event {gauges['watermark']:,.0f}, {speed:,.0f} {kind}/s, {left:,.0f} s left"
             console.print(text, highlight=False)
 
-    bring_up_to_date(history, names, store, kind, told=tell)
+    bring_up_to_date(history, names, store, kind, until_seq=named_seq, told=tell)
     spent_s = time.monotonic() - begun
-    console.print(f"{store.name} {kind}: has everything up to event {history.last_seq:,}, {spent_s:.1f} s", highlight=False)
+    console.print(f"{store.name} {kind}: has everything up to event {named_seq:,}, {spent_s:.1f} s", highlight=False)
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
@@ -268,10 +279,11 @@ def _opened(
     wanted: tuple[str, ...] = (),
     *,
     named: bool = True,
-) -> Iterator[tuple[History, Names, list[OpenLayer]]]:
+) -> Iterator[tuple[History, Names, int, list[OpenLayer]]]:
     """Open the journal and the layers, of which some may be chosen; say what is wrong and exit if it can't be done.
 
-    Numbers get their names only if that is asked for, as all of the journal is read for them.
+    Numbers get their names only if that is asked for, as all of the journal is read for them; with the names comes the last event
+    that is sure to do with them, as an engine that runs goes on giving names.
     """
     from pyengine._core.names import Names
     from pyengine.journal import History, recover
@@ -282,7 +294,10 @@ def _opened(
         _exit(context, "JOURNAL_PATH or --journal must be the folder of a journal, was nothing")
     try:
         history = History(path)
-        names = recover(path).engine.names if named else Names()
+        names, named_seq = Names(), 0
+        if named:
+            recovered = recover(path)
+            names, named_seq = recovered.engine.names, recovered.last_seq
     except (PyengineError, OSError) as error:
         _exit(context, error)
     with open_layers(settings, names) as layers:
@@ -290,7 +305,7 @@ def _opened(
         if unknown:
             known = ", ".join(layer.name for layer in layers)
             _exit(context, f"LAYER must be one of {known}, was {', '.join(sorted(unknown))}")
-        yield history, names, [layer for layer in layers if not wanted or layer.name in wanted]
+        yield history, names, named_seq, [layer for layer in layers if not wanted or layer.name in wanted]
 
 
 def _exit(context: click.Context, error: Exception | str) -> NoReturn:

@@ -77,10 +77,10 @@ def compare_orders(history: History, names: Names, store: Any, *, to_seq: int | 
     ----------
     history : History
     names : Names
-        Of the journal's engine.
+        Of the journal's engine, as of `to_seq` or later.
     store : OrderStore
     to_seq : int, optional
-        The store's watermark. Default: the end of the journal. Orders that changed behind it aren't looked at.
+        The store's watermark, or less. Default: the end of the journal. Orders that changed behind it aren't looked at.
     cache : bool
         Whether the store may drop what it was given.
 
@@ -93,12 +93,11 @@ def compare_orders(history: History, names: Names, store: Any, *, to_seq: int | 
     to_seq = end if to_seq is None else to_seq
     start = min(history.orders_from, to_seq)
     expected = _newest([rows for rows, _ in history.orders(start, to_seq, whole=True)])
-    found, foreign = _numbered(store.get_all(), names, "order")
+    kept = store.get_all()
     later = _newest([rows for rows, _ in history.orders(to_seq, history.last_seq)])["order_id"]
+    found, foreign = _numbered(kept, names, "order", later)
     expected = expected[~np.isin(expected["order_id"], later)]
-    found = found[
-        ~np.isin(found["order_id"], later) & ((found["version"] > start) | np.isin(found["order_id"], expected["order_id"]))
-    ]
+    found = found[(found["version"] > start) | np.isin(found["order_id"], expected["order_id"])]
     absent = len(expected) - int(np.isin(expected["order_id"], found["order_id"]).sum()) if cache else 0
     differences = _differences("order", ("order_id", "version"), expected, found, _ORDER_FIELDS, may_lack=cache)
     return Comparison(len(expected), to_seq, absent, tuple(sorted([*foreign, *differences])))
@@ -117,9 +116,9 @@ def compare_trades(
     to_seq = history.last_seq if to_seq is None else to_seq
     start = min(history.trades_from, to_seq)
     expected = _joined([rows for rows, _ in history.trades(start, to_seq)], TRADE_DTYPE)
-    found, foreign = _numbered(store.get_recent(_EVERY if newest is None else newest), names, "trade")
+    kept = store.get_recent(_EVERY if newest is None else newest)
     later = _joined([rows for rows, _ in history.trades(to_seq, history.last_seq)], TRADE_DTYPE)["trade_id"]
-    found = found[~np.isin(found["trade_id"], later)]
+    found, foreign = _numbered(kept, names, "trade", later)
     if newest is not None:
         # Trades that have come meanwhile have taken the place of as many.
         expected = expected[max(0, len(expected) - max(0, newest - len(later))) :]
@@ -151,11 +150,17 @@ def _differences(
         yield Difference(int(row[seq]), f"{what} {row[by]}", "isn't in the journal")
 
 
-def _numbered(objects: list[Any], names: Names, what: str) -> tuple[Records, list[Difference]]:
-    """Put orders or trades, by rising id, into the numbers of the journal; what has names that it doesn't know is foreign."""
+def _numbered(objects: list[Any], names: Names, what: str, later: Records) -> tuple[Records, list[Difference]]:
+    """Put orders or trades, by rising id, into the numbers of the journal; what has names that it doesn't know is foreign.
+
+    Without those that came later, whose names may have come later too.
+    """
     make = order_array if what == "order" else trade_array
     known, foreign = [], []
+    left_out = set(later.tolist())
     for one in objects:
+        if getattr(one, f"{what}_id") in left_out:
+            continue
         if names.instrument_index(one.symbol) is not None and (what == "trade" or not one.user or names.user_index(one.user)):
             known.append(one)
         else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,7 @@ class History:
         """
         until_seq = self.last_seq if until_seq is None else until_seq
         firsts = sorted({int(path.name[:20]) for path in segment_paths(self.path)}, reverse=True)
+        begins_with = None
         for first in firsts:
             begins_with = next((rows for rows, _ in self.trades(first - 1, until_seq, batch=1) if len(rows)), None)
             if begins_with is None or begins_with["trade_id"][0] > trade_id:
@@ -210,9 +213,17 @@ class History:
                 if place < len(rows):
                     return rows[place : place + 1]
             return None
-        if trade_id < 1 or firsts[-1] == 1:
+        if trade_id < 1 or firsts[-1] == 1 or (begins_with is None and trade_id >= self._next_trade_id(firsts[-1], until_seq)):
             return None
         raise HistoryGone(1, firsts[-1])
+
+    def _next_trade_id(self, first_seq: int, until_seq: int) -> float:
+        """Return the id of the next trade of a journal without any, which a snapshot knows; infinity if there is none."""
+        for one in snapshot_files(self.path):
+            if first_seq - 1 <= one.last_seq <= until_seq:
+                with suppress(PyengineError, OSError):
+                    return one.load(bytes.fromhex(self.identity), {"ring_capacity": 64}).next_trade_id
+        return inf
 
     def seq_of_trade(self, trade_id: int, until_seq: int | None = None) -> int | None:
         """Return the sequence number of a trade; None if it hasn't happened. As `trade`."""

@@ -25,13 +25,23 @@ class JournalSource:
     durable : callable
         Returns the last event that is on the disk for certain.
     kind : "orders" or "trades"
+    last : callable, optional
+        Returns the last event that there is, if that isn't the same.
     """
 
-    def __init__(self, path: Path, identity: str, durable: Callable[[], int], kind: Literal["orders", "trades"]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: str,
+        durable: Callable[[], int],
+        kind: Literal["orders", "trades"],
+        last: Callable[[], int] | None = None,
+    ) -> None:
         self.journal = identity
         self._path = path
         self._durable = durable
         self._kind = kind
+        self._last = durable if last is None else last
 
     @classmethod
     def of_written(cls, journal: Journal, kind: Literal["orders", "trades"]) -> Self:
@@ -40,15 +50,20 @@ class JournalSource:
         return cls(journal.path, journal.identity, lambda: waiters.durable, kind)
 
     @classmethod
-    def of_files(cls, history: History, kind: Literal["orders", "trades"]) -> Self:
-        """Make one of what is in the files of a journal now, whether somebody writes to it or not."""
-        last_seq = history.last_seq
-        return cls(history.path, history.identity, lambda: last_seq, kind)
+    def of_files(cls, history: History, kind: Literal["orders", "trades"], until_seq: int | None = None) -> Self:
+        """Make one of what is in the files of a journal now, or up to an event, whether somebody writes to it or not."""
+        last_seq = history.last_seq if until_seq is None else until_seq
+        return cls(history.path, history.identity, lambda: last_seq, kind, lambda: history.last_seq)
 
     @property
     def durable_seq(self) -> int:
         """The last event that is on the disk for certain."""
         return self._durable()
+
+    @property
+    def last_seq(self) -> int:
+        """The last event that a store may have; not below `durable_seq`."""
+        return self._last()
 
     @property
     def begins_after(self) -> int:

@@ -44,6 +44,7 @@ class CatchUp:
         self._ring = layer.ring
         self._attempt = attempt
         self._save = save
+        self._said = ""
 
     def ready(self, place: Place) -> bool:
         """See that the layer can go on in the ring; False if it isn't so yet.
@@ -69,10 +70,14 @@ class CatchUp:
             self.stop(place, error)
             return False
         except OSError as error:
-            layer.log.warning("%s can't catch up, trying again: %s", layer.name, error)
+            if str(error) != self._said:
+                self._said = str(error)
+                layer.log.warning("%s can't catch up, trying again: %s", layer.name, error)
             self._check_time()
-            self._ring.pause(_PAUSE_S)
+            # Whether the ring is closing or not, which would end a pause of the ring.
+            time.sleep(_PAUSE_S)
             return False
+        self._said = ""
         return True
 
     def stop(self, place: Place, error: LayerStopped) -> None:
@@ -97,10 +102,11 @@ class CatchUp:
         elif place.numbered and not place.ours:
             self._find_trade(place)
         place.known = True
-        if place.seq > place.source.durable_seq:
+        last_seq = place.source.last_seq
+        if place.seq > last_seq:
             raise LayerStopped(
                 f"{self._layer.name} must not be ahead of journal {place.source.journal}, which ends at event "
-                f"{place.source.durable_seq}, is at {place.seq}. Bring the journal back that belongs to it, or make it anew: "
+                f"{last_seq}, is at {place.seq}. Bring the journal back that belongs to it, or make it anew: "
                 f"{self._remedy}"
             )
 
@@ -139,17 +145,18 @@ class CatchUp:
         """Find the last trade of a store that has them in order, and see that it is the journal's."""
         store, source = self._layer.store, place.source
         last = int(self._ask(store.last_trade_id))
-        if last == 0:
+        if last == 0 and source.begins_after == 0:
             place.watermark = 0
             return
+        end = source.durable_seq
         try:
-            found = source.trade(last)
+            found, gone = (source.trade(last), False) if last else (None, True)
         except LayerStopped:
+            gone = True
+        if gone:
             # Of a journal that was pruned right up to here nothing is missing.
             following = source.trade(last + 1)
-            if following is None:
-                raise
-            place.watermark = max(int(following["seq"][0]) - 1, source.begins_after)
+            place.watermark = end if following is None else max(int(following["seq"][0]) - 1, source.begins_after)
             return
         newest = next(iter(self._ask(lambda: store.get_recent(1))), None)
         if found is None or (newest is not None and newest.trade_id == last and not _same(newest, found)):
@@ -204,7 +211,7 @@ class CatchUp:
 
     def _empty(self, place: Place) -> None:
         store = self._layer.store
-        if not place.watermark:
+        if not place.watermark and self._is_empty():
             return
         if not isinstance(store, Clearable):
             raise LayerStopped(

@@ -25,6 +25,11 @@ class Source(Protocol):
         ...
 
     @property
+    def last_seq(self) -> int:
+        """The last event that a store may have: somebody else may bring it more than what is read here."""
+        ...
+
+    @property
     def begins_after(self) -> int:
         """The lowest event behind which records can be read."""
         ...

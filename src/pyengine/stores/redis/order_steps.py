@@ -184,6 +184,9 @@ class OrderSteps:
                 if found:
                     replies = yield Exchange("clear", [pack_command((b"UNLINK", *found))], write=True)
                     refuse_errors(replies, "clear", self._address)
+        # Once more: whoever wrote meanwhile, and moved it, may have lost what he wrote.
+        replies = yield Exchange("clear", [pack_command((b"DEL", self.watermarks.key))], write=True)
+        refuse_errors(replies, "clear", self._address)
 
     def sweep(self, limit: int) -> Steps[int]:
         """Look at up to `limit` ids in the index sets, from where the last sweep stopped, and take the dead ones out."""
