@@ -42,6 +42,7 @@ cdef class GroupCommit:
     cdef Consumer consumer                 # owned reference: keeps engine and ring alive
     cdef pye_gate gate                     # owned
     cdef bint open_to_callers              # callers may lead
+    cdef unsigned long leader              # thread between `begin_lead` and its end, or 0
     cdef int fd                            # borrowed from the writer of segments
     cdef int64_t at                        # where the next frame goes
     cdef int64_t limit                     # what callers write ends before it
@@ -61,3 +62,4 @@ cdef class GroupCommit:
     cdef int lead(self, uint64_t head) noexcept nogil
     cdef int follow(self, uint64_t wanted) noexcept nogil
     cdef void let_go(self) noexcept nogil
+    cdef void end_lead_of(self, unsigned long thread) noexcept nogil

@@ -1,6 +1,7 @@
 """Group commit in the caller's own thread. See group_commit.pxd."""
 
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from pyengine._core.consumer cimport Consumer
 from pyengine._core.port cimport pye_load_acquire, pye_now_ns
@@ -162,7 +163,7 @@ cdef class GroupCommit:
 
     def begin_lead(self):
         """
-        Lead from now on, as soon as nobody else does.
+        Lead from now on, as soon as nobody else does. Twice is once.
 
         Returns
         -------
@@ -170,21 +171,23 @@ cdef class GroupCommit:
             The place in the file, the next event, and checksum and number of the last commit.
         """
         cdef pye_gate* g = &self.gate
+        cdef unsigned long thread = <unsigned long>PyThread_get_thread_ident()
         with nogil:
             pye_gate_lock(g)
             g.claimed += 1
-            while g.leading != 0:
+            while g.leading != 0 and self.leader != thread:
                 pye_gate_await_idle(g)
             g.claimed -= 1
             g.turn += 1
             g.covering = pye_load_acquire(&self.consumer.engine.state.ring.head)
             g.leading = 1
+            self.leader = thread
             pye_gate_unlock(g)
         return self.at, self.seq, self.crc, self.number
 
     def end_lead(self, uint64_t durable, tuple place=None, tuple marks=None):
         """
-        Lead no more.
+        Lead no more. Whoever doesn't lead only says what is known: so whatever interrupts `begin_lead` may be followed by this.
 
         Parameters
         ----------
@@ -195,6 +198,7 @@ cdef class GroupCommit:
         marks : (instruments, users, mode_changes), optional
             How many of each were defined. None: callers may not lead.
         """
+        cdef unsigned long thread = <unsigned long>PyThread_get_thread_ident()
         cdef bint allowed = place is not None and marks is not None
         if place is not None:
             self.fd, self.at, self.limit, self.seq, self.crc, self.number = place
@@ -205,17 +209,24 @@ cdef class GroupCommit:
             if durable > self.durable:
                 self.durable = durable
             self.open_to_callers = allowed and self.error == 0
-            self.let_go()
+            self.end_lead_of(thread)
             pye_gate_unlock(&self.gate)
 
     def resume(self):
         """Lead no more; all is as it was at `begin_lead`."""
+        cdef unsigned long thread = <unsigned long>PyThread_get_thread_ident()
         with nogil:
             pye_gate_lock(&self.gate)
-            self.let_go()
+            self.end_lead_of(thread)
             pye_gate_unlock(&self.gate)
+
+    cdef void end_lead_of(self, unsigned long thread) noexcept nogil:
+        if self.leader == thread:
+            self.leader = 0
+            self.let_go()
 
     def start_anew(self):
         """Forget, in a forked child, who waited and who led: they are threads of the parent. Callers may lead no more."""
         pye_gate_begin(&self.gate)
         self.open_to_callers = False
+        self.leader = 0

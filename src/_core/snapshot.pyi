@@ -19,6 +19,7 @@ _Arrays: TypeAlias = tuple[
     tuple[int, int, int],
     Records,
     Records,
+    int,
 ]
 
 def dump(engine: EngineCore) -> _Arrays: ...

@@ -15,7 +15,7 @@ from pyengine._core.records cimport (
 from pyengine._core.requests cimport MAX_REQUESTS, RequestEntry, RequestWindow, request_at, request_tag, requests_open
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport State
-from pyengine._core.views cimport OrderRecord, view_load, view_orders
+from pyengine._core.views cimport OrderRecord, view_hash, view_load, view_orders
 
 import numpy as np
 
@@ -62,9 +62,13 @@ def dump(EngineCore engine not None):
         The remembered commands, oldest first.
     trades : ndarray of EVENT_DTYPE
         Their trades, in the same order.
+    state_hash : int
+        Of that state, as `EngineCore.state_hash`.
     """
     cdef State* s = engine.state
-    cdef uint64_t books, users, orders, requests, trades
+    cdef uint64_t books, users, orders, requests, trades, seq, order_id, trade_id, owners, state_hash = 0
+    cdef int64_t latest_ns
+    cdef uint32_t book
     cdef unsigned char[::1] records, remembered, traded
     cdef uint32_t[::1] counts, owned, places
     cdef uint8_t[::1] modes
@@ -88,11 +92,15 @@ def dump(EngineCore engine not None):
         if books == s.book_count and users == s.user_count and orders == s.order_slab.live and (
                 requests == s.requests.count and trades == s.requests.trades):
             break
+    # Nothing is made in between, for the same reason.
     dump_requests(&s.requests, <RequestRecord*>&remembered[0], <Event*>&traded[0])
-    window = (s.requests.limit, s.requests.age_ns, s.requests.latest_ns)
     owners = dump_arrays(s, <OrderRecord*>&records[0], counts, modes, owned, places)
-    counters = (s.out.seq, s.next_order_id, s.next_trade_id, s.stp)
-    return counters, book_orders, rows, user_modes, user_orders, entries[:owners], window, request_rows, trade_rows
+    for book in range(<uint32_t>books):
+        state_hash = view_hash(s, book, state_hash)
+    seq, order_id, trade_id, latest_ns = s.out.seq, s.next_order_id, s.next_trade_id, s.requests.latest_ns
+    window = (s.requests.limit, s.requests.age_ns, latest_ns)
+    counters = (seq, order_id, trade_id, s.stp)
+    return counters, book_orders, rows, user_modes, user_orders, entries[:owners], window, request_rows, trade_rows, state_hash
 
 
 cdef uint64_t dump_arrays(State* s, OrderRecord* rows, uint32_t[::1] counts, uint8_t[::1] modes, uint32_t[::1] owned,
@@ -163,7 +171,7 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
         raise SnapshotError("orders must be a contiguous array of ORDER_STATE_DTYPE")
     records = np.require(orders, requirements=["C", "A"]).view(np.uint8) if total else np.zeros(1, np.uint8)
     engine.enter()
-    if s.out.seq != 1 or s.order_slab.live != 0:
+    if s.out.seq != 1 or s.order_slab.live != 0 or s.requests.entries != NULL:
         raise SnapshotError("a snapshot must be loaded into a fresh engine")
     if counts.shape[0] != s.book_count or modes.shape[0] != s.user_count or owned.shape[0] != s.user_count:
         raise SnapshotError("the snapshot's books and users must be as many as the engine's")

@@ -50,15 +50,16 @@ def take_snapshot(engine: Engine) -> bytes:
 
     Equal states give equal bytes. The event ring, consumers and stores aren't part of it.
     """
-    counters, *arrays, window, requests, trades = dump(engine)
+    # All of it at one moment; names are never taken away, others may come to them meanwhile.
+    counters, *arrays, window, requests, trades, state_hash = dump(engine)
     arrays += [requests, trades]
     header = {
         "counters": counters,
-        "instruments": [described(instrument) for instrument in engine.instruments],
+        "instruments": [described(instrument) for instrument in engine.instruments[: len(arrays[0])]],
         "users": [engine.user_name(number) for number in range(1, len(arrays[2]))],
         "rows": {name: len(array) for (name, _), array in zip(_ARRAYS, arrays, strict=True)},
         "requests": window,
-        "state_hash": engine.state_hash(),
+        "state_hash": state_hash,
     }
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
     parts = [_PREFIX.pack(MAGIC, VERSION, len(text)), text]

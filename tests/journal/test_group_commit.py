@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from journal_setup import journaled, rows, same, until
@@ -201,3 +202,48 @@ def test_interrupts_of_a_caller_that_commits_lose_nothing(tmp_path: Path) -> Non
     assert engine.journal.failure is None
     same(engine, tmp_path)
     engine.close()
+
+
+class Interrupted:
+    """A group of callers whose first lead, once it was had, is interrupted."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self._interrupts = 1
+
+    def begin_lead(self) -> Any:
+        place = self._group.begin_lead()
+        if self._interrupts:
+            self._interrupts = 0
+            raise KeyboardInterrupt
+        return place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group, name)
+
+
+def test_an_interrupt_of_who_has_just_got_the_lead_leaves_nobody_waiting(tmp_path: Path) -> None:
+    engine = journaled(tmp_path, segment_bytes=SEGMENT)
+    journal = engine.journal
+    journal._committer.group = Interrupted(journal._committer.group)
+    heard: list[str] = []
+
+    def call() -> None:
+        try:
+            while True:
+                engine.book(0).submit(1, 100, 5)
+        except JournalFailed:
+            heard.append("failed")
+
+    # The journal's own thread must not be the one that is interrupted.
+    with journal._lock:
+        callers = [threading.Thread(target=call, daemon=True) for _ in range(3)]
+        for caller in callers:
+            caller.start()
+        with pytest.raises(KeyboardInterrupt):
+            journal.step()
+    for caller in callers:
+        caller.join(10)
+    assert heard == ["failed"] * 3
+    with pytest.raises(JournalFailed):
+        engine.close()

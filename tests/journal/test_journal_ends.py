@@ -144,3 +144,25 @@ def test_a_child_that_lives_on_holds_nothing(tmp_path: Path) -> None:
     Journal(tmp_path).close()
     os.write(stop[1], b"x")
     os.waitpid(child, 0)
+
+
+def test_a_command_behind_the_last_commit_is_written_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = journaled(tmp_path, durability="memory")
+    journal = engine.journal
+    assert journal is not None
+    step, events = journal.step, rows(200)
+
+    def late_step() -> int:
+        count = step()
+        if count == 0 and journal.last_seq == 0:
+            # As if it had been running when the journal began to close.
+            refusal = JournalClosed("for a moment")
+            engine.refuse_commands(None)
+            engine.run(events)
+            engine.refuse_commands(refusal)
+        return count
+
+    monkeypatch.setattr(journal, "step", late_step)
+    with journal._lock:
+        journal.close()
+    assert recover(tmp_path).last_seq == engine.next_seq - 1 > 0

@@ -40,6 +40,20 @@ class FullDisk(Disk):
         super().allocate(fd, size)
 
 
+class BusyDisk(Disk):
+    """One that can't be asked what is left, as the process has all files open that it may have."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.busy = False
+
+    def free_bytes(self, path: Path) -> int:
+        if self.busy:
+            self.asked += 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().free_bytes(path)
+
+
 def fill(engine: Engine, most: int = 4000) -> int:
     """Place orders one by one, and cancel most of them, until they are refused; return how many were taken."""
     book = engine.book(0)
@@ -206,3 +220,37 @@ def test_bad_bounds_are_refused(tmp_path: Path) -> None:
     ):
         journal.attach(Engine(ring_capacity=64))
     assert FailingDisk().free_bytes(tmp_path) > 0
+
+
+def test_a_process_out_of_files_goes_on(tmp_path: Path) -> None:
+    disk = BusyDisk()
+    engine = bounded(tmp_path, disk=disk)
+    engine.book(0).submit(1, 100, 5)
+    disk.busy = True
+    until(lambda: disk.asked > 1)
+    assert engine.book(0).submit(1, 100, 5).ok
+    disk.busy = False
+    engine.close()
+    assert recover(tmp_path).engine.resting_orders == 2
+
+
+def test_who_needs_segments_may_change_while_it_is_said_who_does(tmp_path: Path) -> None:
+    engine = bounded(tmp_path, space_bytes=MARGIN + 6 * SEGMENT)
+    journal = engine.journal
+    assert journal is not None
+    names = iter(range(1 << 20))
+
+    def needs() -> int:
+        journal.keep(f"another {next(names)}", lambda: 1)
+        return 1
+
+    engine.book(0).submit(1, 100, 5)
+    for _ in range(2):
+        write_snapshot(tmp_path)
+        engine.book(0).submit(1, 100, 5)
+    journal.keep("one", needs)
+    fill(engine)
+    assert next(names) > 0
+    assert journal.failure is None
+    journal._keeps.clear()
+    engine.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import struct
@@ -186,3 +187,29 @@ def test_order_that_stands_twice_in_a_users_list_makes_no_engine(used: Engine) -
         changed[-16 - 4 * position : -16 - 4 * position + 4 or None] = int(places[-1]).to_bytes(4, "little")
         if bytes(changed) != data:
             assert not restored_whole(forged(bytes(changed)))
+
+
+def test_a_snapshot_is_of_one_moment_whatever_a_collection_of_garbage_runs() -> None:
+    engine = Engine([Instrument("X")])
+    book = engine.book("X")
+    book.submit(BUY, 100, 5, client_order_id=1)
+    seen, turn = 0, 0
+
+    def run(phase: str, info: dict[str, int]) -> None:
+        nonlocal seen
+        seen += phase == "start"
+        if phase == "start" and seen == turn:
+            book.submit(BUY, 100, 5)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(run)
+    try:
+        for turn in range(1, 40):  # noqa: B007  the callback reads it
+            seen = 0
+            gc.set_threshold(1, 1000, 1000)
+            snapshot = engine.snapshot()
+            gc.set_threshold(*before)
+            assert Engine.restore(snapshot).check() is None
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(run)

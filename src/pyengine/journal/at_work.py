@@ -58,6 +58,7 @@ class JournalAtWork:
         self._stepped_s = 0.0
         self._committer: Committer | None = None
         self._closed = False
+        self._no_room = False
         self._lock = threading.RLock()
 
     @property
@@ -96,12 +97,13 @@ class JournalAtWork:
             if self._closed or self._waiters.failure is not None or committer is None:
                 return -1
             engine, writer = committer.consumer.engine, committer.writer
-            barriers = self._waiters.take_barriers()
+            barriers, self._no_room = self._waiters.take_barriers(), False
             try:
                 if committer.space.look(engine, writer.position.number, writer.rest_bytes, self._keeps):
                     self._upkeep.hurry()
                 count = committer.commit()
             except NoRoomError:
+                self._no_room = True
                 self._waiters.dismiss(committer.space.failure(self._keeps), barriers)
                 return 0
             except Exception as error:  # noqa: BLE001  whatever it was, what is on the disk isn't known any more
@@ -142,7 +144,7 @@ class JournalAtWork:
         self._waiters.fail(failure, barriers)
         if self._committer is not None:
             self._committer.consumer.engine.refuse_commands(failure)
-            self._committer.consumer.close()
+            self._committer.stop()
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 
@@ -235,12 +237,11 @@ class JournalAtWork:
         try:
             if self._closed:
                 return
-            self._let_callers_commit(may=False)
-            while self.step() > 0:
-                pass
-            if self._committer is not None and self._waiters.failure is None and not self._committer.is_done:
-                self._let_callers_commit(may=True)
-                raise self._committer.space.failure(self._keeps)
+            try:
+                self._write_the_rest()
+            except BaseException:
+                self._stay_open()
+                raise
             if self._committer is not None and self._waiters.failure is None:
                 try:
                     self._committer.writer.end()
@@ -252,6 +253,25 @@ class JournalAtWork:
             self._lock.release()
         if failure is not None:
             raise failure
+
+    def _write_the_rest(self) -> None:
+        committer = self._committer
+        if committer is None or self._waiters.failure is not None:
+            return
+        self._let_callers_commit(may=False)
+        if not committer.consumer.engine.closed:
+            # What comes from now on would keep this from ever being done.
+            committer.consumer.engine.refuse_commands(JournalClosed(f"journal {self.path} is being closed"))
+        while self.step() >= 0 and not committer.is_done:
+            # What was running meanwhile may have come behind the last commit.
+            if self._no_room:
+                raise committer.space.failure(self._keeps)
+
+    def _stay_open(self) -> None:
+        """Go on as before an attempt to close."""
+        if self._committer is not None and self._waiters.failure is None:
+            self._committer.consumer.engine.refuse_commands(self._committer.space.full)
+            self._let_callers_commit(may=True)
 
     def _let_callers_commit(self, *, may: bool) -> None:
         """From the next step on."""

@@ -127,20 +127,27 @@ class Committer:
             The disk refused it.
         """
         group, writer = self.group, self.writer
-        at = group.begin_lead()
         try:
+            # An interrupt may come as soon as this leads.
+            at = group.begin_lead()
             if group.error:
                 raise OSError(group.error, os.strerror(group.error))  # noqa: TRY301  what a caller's commit met
             writer.go_on(*at)
             count = self._commit()
+            self._end_lead()
         except NoRoomError:
             self._end_lead()
             raise
         except BaseException:
             group.end_lead(0)
             raise
-        self._end_lead()
         return count
+
+    def stop(self) -> None:
+        """Let nobody commit any more, once whoever does has ended."""
+        self.group.begin_lead()
+        self.group.end_lead(0)
+        self.consumer.close()
 
     def _end_lead(self) -> None:
         """Let callers make the next commits, if they may."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -22,6 +23,7 @@ WARN_SHARE = 0.8
 SLACK_BYTES = 1 << 16
 _LOOK_EVERY_S = 0.1
 _MIB = 1 << 20
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 
 _log = logging.getLogger("pyengine.journal")
 
@@ -92,6 +94,15 @@ class Space:
         self._looked_s = time.monotonic()
         return self._outside
 
+    def _measure_if_possible(self) -> None:
+        """Look, unless the process has no means to do so just now: then what was seen last has to do. The journal goes on."""
+        try:
+            self.measure()
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            self._looked_s = time.monotonic()
+
     def has_room_for_segment(self, length: int) -> bool:
         """Whether there is room for a segment that holds a commit of so many bytes."""
         return self.measure() >= max(self._segment_bytes, length + SLACK_BYTES)
@@ -102,7 +113,7 @@ class Space:
         """Refuse commands if there isn't room for what may come, and take them again once there is; True if room is short."""
         if segment != self._segment or time.monotonic() - self._looked_s >= _LOOK_EVERY_S:
             self._segment = segment
-            self.measure()
+            self._measure_if_possible()
         room = rest_bytes + self._outside // self._segment_bytes * self._segment_bytes
         short = room < self.margin_bytes + self._short_bytes
         if short and not self._warned:
@@ -148,11 +159,14 @@ class Space:
 
     def _kept_by(self, keeps: dict[str, Callable[[], int]]) -> str:
         """Say what keeps the oldest segment from going."""
-        snapshots = snapshot_files(self._folder)
+        try:
+            snapshots = snapshot_files(self._folder)
+        except OSError as error:
+            return f"what can't be listed now ({error})"
         if len(snapshots) < self._keep_snapshots:
             return f"{len(snapshots)} snapshots, where {self._keep_snapshots} must cover a segment before it goes"
         oldest = snapshots[self._keep_snapshots - 1].last_seq
-        needed = sorted((needed_by(name, call), name) for name, call in keeps.items())
+        needed = sorted((needed_by(name, call), name) for name, call in list(keeps.items()))
         if needed and needed[0][0] <= oldest:
             return f"{needed[0][1]}, which has yet to take event {needed[0][0]}"
         return f"the snapshot of event {oldest}, as no later one was taken, or nobody has pruned"

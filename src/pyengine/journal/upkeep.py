@@ -151,21 +151,22 @@ class Upkeep:
                 if self._stop.is_set():
                     child.terminate()
                 output, _ = child.communicate()
-            self._child = None
             lines = output.splitlines()
             if child.returncode != 0:
                 raise OSError(lines[-1] if lines else f"its process ended with status {child.returncode}")  # noqa: TRY301
             found = json.loads(lines[-1])
             self.counts["snapshot_seq"], gone = int(found["last_seq"]), int(found["segments_gone"])
         except (OSError, ValueError, LookupError) as error:
-            self._child = None
+            made_by, self._child = self._child, None
             if self._stop.is_set():
-                _remove(self.folder, child.pid)
+                if made_by is not None:
+                    _remove(self.folder, made_by.pid)
                 return
             self.counts["snapshot_failures"] += 1
             self._rest_s = min(max(1.0, 2 * self._rest_s), _LONGEST_REST_S)
             _log.error("no snapshot of journal %s was made, next try in %g s: %s", self.folder, self._rest_s, error)
         else:
+            self._child = None
             self.counts["snapshots"] += 1
             self.counts["segments_gone"] += gone
             self._rest_s = 0.0
