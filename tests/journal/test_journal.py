@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from journal_setup import FailingDisk, SlowDisk, btc, journaled, rows, same
 
-from pyengine import Engine, Instrument, SelfTrade
+from pyengine import Engine, FieldError, Instrument, SelfTrade
 from pyengine.journal import Journal, JournalDamaged, JournalFailed, JournalTimeout, recover
 
 
@@ -281,3 +281,10 @@ def test_a_journal_can_be_read_while_it_is_written(tmp_path: Path) -> None:
         stop.set()
         thread.join()
     engine.close()
+
+
+def test_a_ring_that_could_become_one_unreadable_commit_is_refused(tmp_path: Path) -> None:
+    with Engine(ring_capacity=1 << 24) as engine, Journal(tmp_path) as journal:
+        with pytest.raises(FieldError, match="ring_capacity must be at most 8388608 with a journal, was 16777216"):
+            journal.attach(engine)
+        assert engine.journal is None

@@ -15,7 +15,7 @@ from pyengine.journal.committer import Committer
 from pyengine.journal.configuration import configured, engine_options
 from pyengine.journal.disk import Disk
 from pyengine.journal.errors import JournalClosed, JournalError
-from pyengine.journal.format import IDENTITY_BYTES, Definitions
+from pyengine.journal.format import EVENT_BYTES, IDENTITY_BYTES, Definitions
 from pyengine.journal.found import look
 from pyengine.journal.hold import Hold
 from pyengine.journal.reader import Position
@@ -29,6 +29,8 @@ from pyengine.stores.composite import CompositeOrderStore, process
 SEGMENT_BYTES = 64 << 20
 SMALLEST_SEGMENT_BYTES = 4096
 LARGEST_SEGMENT_BYTES = 1 << 30
+LARGEST_RING = LARGEST_SEGMENT_BYTES // (2 * EVENT_BYTES)
+"""Events of a ring: all of it may become one commit, and none may be larger than a reader takes."""
 ALL = 2**63 - 1
 DURABILITIES = ("journal", "memory")
 
@@ -243,6 +245,8 @@ class Journal(JournalAtWork):
 
     def _check_state(self, engine: Engine) -> Definitions:
         """See that an engine is where the journal ends; return what the journal has defined."""
+        if engine.ring_capacity > LARGEST_RING:
+            raise FieldError("ring_capacity", engine.ring_capacity, f"at most {LARGEST_RING} with a journal")
         found = self._found
         if engine.next_seq != self._position.seq:
             raise FieldError(
