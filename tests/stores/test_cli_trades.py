@@ -109,7 +109,13 @@ def test_what_can_not_be_asked_for(path: Path) -> None:
 
 def test_following_prints_what_comes(path: Path) -> None:
     command = [sys.executable, "-m", "pyengine.cli", "trades", str(path), "--last", "1", "--follow", "--format", "json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    # Somebody may have started us with interrupts ignored, which children inherit.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         try:
             assert json.loads(process.stdout.readline())["trade_id"] == 100
             with FileTradeStore(path, names=names(), rotate_bytes=5_000, compress=False) as store:
