@@ -78,7 +78,7 @@ def test_sqlite(tmp_path: Path) -> None:
     SQLiteOrderStore(path).close()
     finding = check_sqlite(settings)
     assert finding.ok
-    assert "schema version 1 of 1" in finding.facts
+    assert "schema version 2 of 2" in finding.facts
     assert finding.latency_s is not None
 
 
