@@ -6,11 +6,14 @@ import itertools
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pyengine import Engine
 from pyengine.journal import Journal
@@ -84,3 +87,17 @@ def crash(engine: Engine) -> None:
     journal = engine.journal
     assert isinstance(journal, SteppedJournal)
     journal.crash()
+
+
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of its own, as large as `size` says ("4m"), where that is allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a disk can't be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)

