@@ -23,7 +23,7 @@ from pyengine._core.requests cimport MAX_REQUESTS
 from pyengine._core.result cimport OrderView, Result, result_keep_trades
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport (
-    NO_ENTRY, Sink, State, find_entry, has_room, order_of,
+    NO_ENTRY, Sink, State, find_entry, order_of,
     state_add_book, state_add_user, state_bytes, state_collect, state_free, state_new,
     state_reserve,
 )
@@ -352,12 +352,13 @@ cdef class EngineCore:
             self.stores_ready(1)
         s.impatient = False
         s.out.kept = s.out.seq
-        # Nothing sleeps unless a required consumer is behind, so the GIL may stay.
-        if s.ring.required == 0 or has_room(s, 2 * <uint64_t>s.order_slab.live + 8):
-            status = matching_execute(s, c)
-            if status == RING_FULL and s.ring.required == 0:
+        # It sleeps only for a required consumer that is behind; until then the GIL stays, as getting it back takes milliseconds.
+        s.holds_gil = True
+        status = matching_execute(s, c)
+        s.holds_gil = False
+        if status == RING_FULL:
+            if s.ring.required == 0:
                 return self.call_linear(c, instrument, 0)
-        else:
             self.begin_unlocked()
             with nogil:
                 status = matching_execute(s, c)
@@ -460,12 +461,19 @@ cdef class EngineCore:
     cdef Result refuse(self, const Command* c, int reason, object instrument):
         """Emit the event of a refused command and return its result."""
         cdef State* s = self.state
+        cdef bint full
         s.out.kept = s.out.seq
         s.impatient = False
-        self.begin_unlocked()
-        with nogil:
-            matching_reject(s, c, reason)
-        self.end_unlocked()
+        if self.refusal is not None:
+            raise self.refusal.with_traceback(None)
+        s.holds_gil = True
+        full = matching_reject(s, c, reason) == RING_FULL
+        s.holds_gil = False
+        if full:
+            self.begin_unlocked()
+            with nogil:
+                matching_reject(s, c, reason)
+            self.end_unlocked()
         return self.finish(c, reason, instrument)
 
     def cancel(self, order_id, user=0, ts_ns=0, client_order_id=None):

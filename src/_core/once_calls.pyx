@@ -12,7 +12,7 @@ from pyengine._core.records cimport (
 )
 from pyengine._core.requests cimport REQUEST_NOT, REQUEST_REPEATED, RequestEntry, request_action, request_find
 from pyengine._core.result cimport Result, result_keep_trades
-from pyengine._core.state cimport NO_ENTRY, Order, State, find_entry, has_room, order_of
+from pyengine._core.state cimport NO_ENTRY, Order, State, find_entry, order_of
 
 from pyengine.errors import FieldError
 from pyengine.rejections import rejection_error
@@ -67,11 +67,13 @@ cdef Result once_call(EngineCore engine, const Command* c, object client_order_i
     engine.stores_ready(1)
     s.impatient = False
     s.out.kept = s.out.seq
-    if s.ring.required == 0 or has_room(s, 2 * <uint64_t>s.order_slab.live + 9):
-        status = once_execute(s, c, client_id, implied)
-        if status == RING_FULL and s.ring.required == 0:
+    # As in `EngineCore.call`: the GIL stays until a required consumer has to be waited for.
+    s.holds_gil = True
+    status = once_execute(s, c, client_id, implied)
+    s.holds_gil = False
+    if status == RING_FULL:
+        if s.ring.required == 0:
             return engine.call_linear(c, instrument, client_id)
-    else:
         engine.begin_unlocked()
         with nogil:
             status = once_execute(s, c, client_id, implied)

@@ -239,8 +239,8 @@ cdef int make_linear_room(State* s, uint64_t need) noexcept nogil:
 cdef int state_make_room(State* s, uint64_t need) noexcept nogil:
     """Make room for `need` more events, before a command. 0, or RING_FULL or OUT_OF_MEMORY and nothing has changed.
 
-    Publishes and collects what is finished. Waits for required consumers up to `wait_ns`; may sleep, so callers that hold
-    the GIL and have required consumers must release it.
+    Publishes and collects what is finished. Waits for required consumers up to `wait_ns`, unless `holds_gil` is set; may sleep,
+    so callers that hold the GIL and have required consumers must set that, or release the GIL.
     """
     cdef int64_t deadline = 0
     cdef uint64_t pause_ns = 2000
@@ -259,6 +259,8 @@ cdef int state_make_room(State* s, uint64_t need) noexcept nogil:
         if has_room(s, need):
             s.impatient = False
             return 0
+        if s.holds_gil:
+            return RING_FULL
         if deadline == 0:
             deadline = pye_now_ns() + (0 if s.impatient else s.wait_ns)
         if pye_now_ns() >= deadline:

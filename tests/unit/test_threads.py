@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,6 +119,45 @@ def test_call_that_waits_for_a_consumer_lets_other_threads_go_on() -> None:
             last = int(batch["seq"][-1])
 
     together(produce, consume)
+    engine.check()
+
+
+def test_single_calls_keep_the_interpreter_lock_while_there_is_room() -> None:
+    # Getting the lock back from a busy thread takes milliseconds.
+    engine = Engine([Instrument("X")], ring_capacity=8192)
+    listener = engine.attach(required=True)
+    book, turns, stop = engine.book("X"), 0, threading.Event()
+
+    def take_turns() -> None:
+        nonlocal turns
+        while not stop.is_set():
+            turns += 1
+            time.sleep(0)
+
+    interval = sys.getswitchinterval()
+    other = threading.Thread(target=take_turns)
+    other.start()
+    try:
+        while not turns:
+            time.sleep(0.001)
+        # Nobody has to give way now who doesn't do it by himself.
+        sys.setswitchinterval(1000)
+        before = turns
+        for k in range(1, 2001):
+            book.submit(1, 100, 1, k)
+        book.submit(2, 100, 5, 5000)
+        for k in (3, 3, 4):
+            engine.cancel(k)
+        book.submit(1, 100, 1, 6000, client_order_id=1)
+        engine.cancel(6000, client_order_id=2)
+        engine.cancel(6000, client_order_id=3)
+        after = turns
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        other.join()
+    assert after == before
+    assert len(listener.read()) > 2000
     engine.check()
 
 
