@@ -19,6 +19,7 @@ cdef extern from "pyengine_commit.h" nogil:
         uint64_t covering
         uint32_t leading
         uint32_t claimed
+        uint32_t going
 
     enum: PYE_FRAME_BYTES
     void pye_crc_begin() noexcept
@@ -33,6 +34,9 @@ cdef extern from "pyengine_commit.h" nogil:
     void pye_gate_unlock(pye_gate* g) noexcept
     void pye_gate_await_idle(pye_gate* g) noexcept
     bint pye_gate_await(pye_gate* g, uint64_t turn, int64_t ns) noexcept
+    void pye_gate_left(pye_gate* g, uint64_t turn) noexcept
+    void pye_gate_done(pye_gate* g) noexcept
+    void pye_gate_pass_on(pye_gate* g) noexcept
     void pye_gate_wake_all(pye_gate* g, uint64_t turn) noexcept
     void pye_gate_wake_one(pye_gate* g, uint64_t turn) noexcept
     void pye_gate_wake_claimer(pye_gate* g) noexcept

@@ -55,6 +55,11 @@ cdef class GroupCommit:
         while self.durable < seq:
             with nogil:
                 code = self.follow(seq)
+            # Only now, with the GIL: the next one comes when this one gives it back.
+            pye_gate_lock(&self.gate)
+            self.gate.going -= 1
+            pye_gate_pass_on(&self.gate)
+            pye_gate_unlock(&self.gate)
             if code == OTHERWISE:
                 return False
             if code == AGAIN:
@@ -63,7 +68,7 @@ cdef class GroupCommit:
 
     cdef int follow(self, uint64_t wanted) noexcept nogil:
         cdef pye_gate* g = &self.gate
-        cdef uint64_t head
+        cdef uint64_t head, turn
         cdef int code
         pye_gate_lock(g)
         while True:
@@ -95,20 +100,21 @@ cdef class GroupCommit:
                 self.let_go()
                 continue
             # Of this commit are all whose events were there when it began; the others are let go by the next one.
-            code = pye_gate_await(g, g.turn if wanted < g.covering else g.turn + 1, CHECK_SIGNALS_NS)
-            if pye_load_acquire(&self.durable) >= wanted:
-                return DONE
+            turn = g.turn if wanted < g.covering else g.turn + 1
+            code = pye_gate_await(g, turn, CHECK_SIGNALS_NS)
             pye_gate_lock(g)
-            if not code and g.leading != 0:
+            pye_gate_left(g, turn)
+            if self.durable < wanted and not code and g.leading != 0:
                 code = AGAIN
                 break
+        g.going += 1
         pye_gate_unlock(g)
         return code
 
     cdef void let_go(self) noexcept nogil:
         """Lead no more: those go on for whom it was, and one of the others leads next."""
         cdef pye_gate* g = &self.gate
-        g.leading = 0
+        pye_gate_done(g)
         # First whoever leads next: the disk is what takes longest.
         if g.claimed != 0:
             pye_gate_wake_claimer(g)
@@ -116,7 +122,7 @@ cdef class GroupCommit:
             pye_gate_wake_one(g, g.turn + 1)
         else:
             pye_gate_wake_all(g, g.turn + 1)
-        pye_gate_wake_all(g, g.turn)
+        pye_gate_pass_on(g)
 
     cdef bint is_ready(self, uint64_t head) noexcept nogil:
         """Whether a caller can write what is there: it needs no new names, and no new segment."""

@@ -114,13 +114,14 @@ static inline int pye_sync(int fd) {
 /* --- who leads, and who waits -------------------------------------------------------------------------------------- */
 
 #if defined(__linux__)
-/* Who is woken by a futex comes back without the gate's lock, so that thirty at once don't queue for it. */
+/* Who is woken by a futex comes back without the gate's lock, so that thirty at once don't queue for it. Ringing returns how many
+ * were asleep and are woken. */
 typedef uint32_t pye_bell;
 static inline void pye_bell_begin(pye_bell *b) { *b = 0; }
 static inline void pye_bell_end(pye_bell *b) { (void)b; }
-static inline void pye_bell_ring(pye_bell *b, int how_many) {
+static inline int pye_bell_ring(pye_bell *b, int how_many) {
     __atomic_add_fetch(b, 1, __ATOMIC_RELEASE);
-    syscall(SYS_futex, b, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
+    return (int)syscall(SYS_futex, b, FUTEX_WAKE_PRIVATE, how_many, NULL, NULL, 0);
 }
 /* With the lock before, without it afterwards. 0: the time is over, or a signal came. */
 static inline int pye_bell_await(pye_bell *b, pthread_mutex_t *lock, int64_t ns) {
@@ -133,9 +134,10 @@ static inline int pye_bell_await(pye_bell *b, pthread_mutex_t *lock, int64_t ns)
 typedef pthread_cond_t pye_bell;
 static inline void pye_bell_begin(pye_bell *b) { pthread_cond_init(b, NULL); }
 static inline void pye_bell_end(pye_bell *b) { pthread_cond_destroy(b); }
-static inline void pye_bell_ring(pye_bell *b, int how_many) {
+static inline int pye_bell_ring(pye_bell *b, int how_many) {
     if (how_many == 1) pthread_cond_signal(b);
     else pthread_cond_broadcast(b);
+    return 1;
 }
 static inline int pye_bell_await(pye_bell *b, pthread_mutex_t *lock, int64_t ns) {
     struct timespec until;
@@ -158,6 +160,10 @@ typedef struct {
     uint64_t covering;       /* sequence number below which it makes durable what has happened */
     uint32_t leading;        /* somebody writes */
     uint32_t claimed;        /* somebody wants to be next, before all others */
+    uint32_t waiting[2];     /* how many sleep for each bell */
+    uint32_t owed[2];        /* likewise, with the commit done that they wait for */
+    uint32_t rung;           /* how many of these were woken and have yet to come */
+    uint32_t going;          /* how many have come and have yet to get the interpreter's lock */
 } pye_gate;
 
 static inline void pye_gate_begin(pye_gate *g) {
@@ -181,7 +187,38 @@ static inline void pye_gate_await_idle(pye_gate *g) { pthread_cond_wait(&g->idle
 
 /* Wait for the commit that is under way, or for the next, with the lock before and without it afterwards. 0: the time is over, or
  * a signal came. */
-static inline int pye_gate_await(pye_gate *g, uint64_t turn, int64_t ns) { return pye_bell_await(&g->done[turn & 1], &g->lock, ns); }
+static inline int pye_gate_await(pye_gate *g, uint64_t turn, int64_t ns) {
+    g->waiting[turn & 1]++;
+    return pye_bell_await(&g->done[turn & 1], &g->lock, ns);
+}
+
+/* Behind each wait, with the lock. */
+static inline void pye_gate_left(pye_gate *g, uint64_t turn) {
+    int is_done = turn < g->turn || (turn == g->turn && !g->leading);
+    if (is_done) g->owed[turn & 1]--;
+    else g->waiting[turn & 1]--;
+    /* Perhaps another was meant; then one more than necessary is woken, never one too few. */
+    if (g->rung) g->rung--;
+}
+
+/* The commit that was begun last is over, with the lock. */
+static inline void pye_gate_done(pye_gate *g) {
+    int bell = g->turn & 1;
+    g->leading = 0;
+    g->owed[bell] += g->waiting[bell];
+    g->waiting[bell] = 0;
+}
+
+/* Let go of those whose commit is done, with the lock; also by each of them that has got the interpreter's lock. All need that
+ * one: were all woken at once, most would sleep a second time, for it. So one has it, and one more is on the way. */
+static inline void pye_gate_pass_on(pye_gate *g) {
+    while (g->rung + g->going < 2 && g->owed[0] + g->owed[1] > g->rung) {
+        int former = (g->turn + 1) & 1;
+        /* Who was about to sleep and doesn't comes without having been woken. */
+        if (!pye_bell_ring(&g->done[g->owed[former] ? former : !former], 1)) break;
+        g->rung++;
+    }
+}
 
 static inline void pye_gate_wake_all(pye_gate *g, uint64_t turn) { pye_bell_ring(&g->done[turn & 1], INT_MAX); }
 static inline void pye_gate_wake_one(pye_gate *g, uint64_t turn) { pye_bell_ring(&g->done[turn & 1], 1); }
