@@ -22,7 +22,7 @@ from stores.servers import PostgresServer, ValkeyServer, fresh_database, run_sql
 
 __all__ = ["Places", "run_sql", "running"]
 
-POSTGRES_OPTIONS: Final = ("shared_buffers=256MB", "max_wal_size=4GB", "max_connections=200")
+POSTGRES_OPTIONS: Final = ("shared_buffers=2GB", "max_wal_size=4GB", "max_connections=200")
 VALKEY_OPTIONS: Final = ("databases 64",)
 
 SETTINGS: Final = """
