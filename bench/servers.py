@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,12 +25,14 @@ __all__ = ["Places", "run_sql", "running"]
 
 POSTGRES_OPTIONS: Final = ("shared_buffers=2GB", "max_wal_size=4GB", "max_connections=200")
 VALKEY_OPTIONS: Final = ("databases 64",)
+JEMALLOC: Final = ctypes.util.find_library("jemalloc")
+"""What servers of Redis and Valkey are built with by default, and the one that comes as a wheel isn't."""
 
 SETTINGS: Final = """
 {postgres} with `fsync`, `synchronous_commit` and `full_page_writes` on, {options}: what it has committed is on the disk.
-{valkey} with `appendonly no` and no snapshots, as the cache that it is here. Both are started for this section on this
-machine, so they share its processors with us, and are reached over TCP at 127.0.0.1 unless a row says otherwise. All files
-are in a temporary folder ({filesystem}).
+{valkey} with `appendonly no` and no snapshots, as the cache that it is here; it takes memory from {allocator}.
+Both are started for this section on this machine, so they share its processors with us, and are reached over TCP at 127.0.0.1
+unless a row says otherwise. All files are in a temporary folder ({filesystem}).
 """
 
 
@@ -91,6 +94,9 @@ class Places:
             postgres=f"PostgreSQL {version['server_version']}",
             options=options,
             valkey=f"Valkey {valkey}",
+            allocator="the C library, not from jemalloc, which isn't installed"
+            if JEMALLOC is None
+            else f"jemalloc (`{JEMALLOC}`)",
             filesystem=filesystem(self._folder),
         )
 
@@ -101,7 +107,10 @@ def running() -> Iterator[Places]:
     with ExitStack() as kept:
         folder = Path(kept.enter_context(tempfile.TemporaryDirectory(prefix="pyengine-bench-")))
         postgres = kept.enter_context(PostgresServer(durable=True, options=POSTGRES_OPTIONS))
-        valkey = kept.enter_context(ValkeyServer(options=VALKEY_OPTIONS))
+        server = ValkeyServer(options=VALKEY_OPTIONS)
+        if JEMALLOC is not None:
+            server.environment["LD_PRELOAD"] = JEMALLOC
+        valkey = kept.enter_context(server)
         yield Places(postgres, valkey, folder, kept)
 
 

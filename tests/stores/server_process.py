@@ -70,6 +70,11 @@ class Server:
         Lines of its configuration file, after those of the tests.
     disk_mb : int, optional
         Give it a disk of its own of this size, for `fill_disk`. Needs root.
+
+    Attributes
+    ----------
+    environment : dict of str to str
+        What it is started with beyond the environment of this process.
     """
 
     kind = ""
@@ -80,6 +85,7 @@ class Server:
         self.host = "127.0.0.1"
         self.port = free_port()
         self.options = options
+        self.environment: dict[str, str] = {}
         self.user = UNPRIVILEGED if os.geteuid() == 0 else None
         self.folder = Path(tempfile.mkdtemp(prefix=f"pyengine-{self.kind}-"))
         Guard.tell("folder", self.folder)
@@ -124,6 +130,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.home,
+                env={**os.environ, **self.environment},
                 user=self.user,
                 extra_groups=None if self.user is None else [],
                 start_new_session=True,

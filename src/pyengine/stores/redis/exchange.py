@@ -89,7 +89,7 @@ def bracket(begin: bytes, command: bytes, end: bytes) -> bytes:
     return b"".join((_MULTI, begin, command, end, _EXEC))
 
 
-def send_brackets(what: str, packed: Callable[[bool], Iterable[bytes]], address: str) -> Steps[list[tuple[Any, Any, Any]]]:
+def send_brackets(what: str, packed: Callable[[], Iterable[bytes]], address: str) -> Steps[list[tuple[Any, Any, Any]]]:
     """Send transactions in one exchange, and return the three replies of each.
 
     Parameters
@@ -97,21 +97,22 @@ def send_brackets(what: str, packed: Callable[[bool], Iterable[bytes]], address:
     what : str
         The operation, for messages.
     packed : callable
-        Makes them with `bracket`; told whether to send the script itself, which the server then knows when it comes to the
-        second half.
+        Makes them with `bracket`. The first has to have the script itself: a server that doesn't know it would run the plain
+        command alone.
 
     Raises
     ------
     StoreError
         A transaction or a script failed. What a plain command failed with is among the replies.
     """
-    for whole in (False, True):
-        replies = yield Exchange(what, packed(whole), write=True, replies_each=_BRACKET_REPLIES)
+    for last in (False, True):
+        replies = yield Exchange(what, packed(), write=True, replies_each=_BRACKET_REPLIES)
         found: list[tuple[Any, Any, Any]] = []
         for part in parts_of(replies, _BRACKET_REPLIES):
             refuse_errors(part, what, address)
             begun, done, ended = part[-1]
-            if isinstance(begun, ReplyError) and code_of(begun) == "NOSCRIPT" and not whole:
+            if isinstance(begun, ReplyError) and code_of(begun) == "NOSCRIPT" and not last:
+                # Somebody has made the server forget it since the first.
                 break
             refuse_errors((begun, ended), what, address)
             found.append((begun, done, ended))

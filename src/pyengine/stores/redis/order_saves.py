@@ -23,7 +23,7 @@ SAVE, UPDATE, BACKFILL = b"0", b"1", b"2"
 """Modes of the script that saves: always, only what is there, only what isn't."""
 
 CALL_ROWS = 250
-"""Orders in one call of a script: the server answers nobody else for two milliseconds, and what it works on stays in its caches."""
+"""Orders in one call of a script: the server answers nobody else for two milliseconds, and its caches hold what it works on."""
 
 ADDED_ROWS = 250
 """Orders in one transaction that adds them."""
@@ -110,7 +110,7 @@ class OrderSaves:
             return []
         additions = -(-len(new) // ADDED_ROWS)
         links = Links(mark, additions + _calls(known))
-        found = yield from send_brackets(what, lambda whole: self._additions(new, links, whole=whole), self._address)
+        found = yield from send_brackets(what, lambda: self._additions(new, links), self._address)
         outcomes = [ended if begun == 0 else begun for begun, _, ended in found]
         if NOT_NEW in outcomes:
             self._highest = max(self._highest, int(new["order_id"].max()))
@@ -119,7 +119,7 @@ class OrderSaves:
             outcomes += yield from self._save_any(known, SAVE, links, what, additions)
         return outcomes
 
-    def _additions(self, rows: Records, links: Links, *, whole: bool) -> Iterator[bytes]:
+    def _additions(self, rows: Records, links: Links) -> Iterator[bytes]:
         """Make the transactions that add orders, as they are sent."""
         hashes = [self.watermarks.key, self.definitions.key, self.keys.aside]
         for number, some in enumerate(_parts(rows, ADDED_ROWS)):
@@ -129,7 +129,7 @@ class OrderSaves:
             setting[1:-2:2] = keys
             sets, places = self.keys.sets_of(some, self.definitions.names)
             link = links.of(number)
-            begin = _add_script.pack(hashes, [b"begin", *link], whole=whole)
+            begin = _add_script.pack(hashes, [b"begin", *link], whole=number == 0)
             rest = [b"%d" % len(some), self.keys.ttl_ms, places, self.keys.id_at]
             end = _add_script.pack([*hashes, *keys, *sets], [b"end", *link, *rest])
             yield bracket(begin, pack_command(tuple(setting)), end)

@@ -242,15 +242,15 @@ class _Additions:
         self._links = Links(mark, -(-len(rows) // CALL_ROWS))
         self.last = newest
 
-    def packed(self, whole: bool) -> Iterator[bytes]:
-        """Pack them; `whole` with the script itself."""
+    def packed(self) -> Iterator[bytes]:
+        """Pack them, the first with the script itself."""
         steps = self._steps
         self.last = self._newest
         for number, at in enumerate(range(0, len(self._rows), CALL_ROWS)):
             rows = self._rows[at : at + CALL_ROWS]
             members = trade_values(rows, steps.definitions.names)
             link = [members[-1], *self._links.of(number)]
-            begin = _add_script.pack(steps.keys, [b"begin", self.last.member, *link], whole=whole)
+            begin = _add_script.pack(steps.keys, [b"begin", self.last.member, *link], whole=number == 0)
             end = _add_script.pack(steps.keys, [b"end", b"%d" % steps.kept, *link])
             scores = scores_after(self.last.score, rows["ts_ns"])
             adding: list[Any] = [b"ZADD", steps.keys[2], b"NX", *members, *members]
