@@ -160,21 +160,21 @@ class JournaledSimulation:
             self.told_to(engine.next_seq - 1)
 
     def told_to(self, seq: int) -> None:
-        """Note that everything up to an event was acknowledged; users that were added since the event needn't be."""
-        while self.told + 1 < len(self.states) and self.states[self.told + 1].seq <= seq:
-            if self.states[self.told + 1].users > self.states[self.told].users:
-                break
-            self.told += 1
-        while self.states[self.told].seq < seq:
-            self.told += 1
+        """Note that events up to one were acknowledged, and what was defined before it, but not what was defined since."""
+        for place in range(self.told + 1, len(self.states)):
+            if self.states[place - 1].seq < self.states[place].seq <= seq:
+                self.told = place
 
     def step(self) -> None:
         """Let the journal write."""
         assert self.engine is not None
         journal = self.engine.journal
         assert journal is not None
-        if journal.step() >= 0:
-            self.told_to(journal.durable_seq)
+        acknowledgement = journal.acknowledged()
+        journal.step()
+        # It may have found no room, and then it says so only to those who wait.
+        if acknowledgement.done:
+            self.told = len(self.states) - 1
         if journal.failure is not None:
             self.revive()
 
