@@ -19,7 +19,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUITES = ("unit", "property", "stores", "replay")
+SUITES = ("unit", "property", "journal", "stores", "replay")
 BUILD = ("pip>=25.1", "scikit-build-core>=1.0", "cython>=3.1", "cython-cmake>=0.3", "cmake", "ninja", "numpy>=1.26")
 RUNS = 10_000_000
 
