@@ -162,6 +162,55 @@ def test_a_journal_that_fails_ends_the_feed(tmp_path: Path, caplog: pytest.LogCa
     deployment.stop()
 
 
+@pytest.mark.parametrize("kind", ["orders", "trades"])
+def test_an_interrupted_close_leaves_no_gap(deployment: Deployment, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = {"orders": deployment.order_store, "trades": deployment.trade_store}[kind]._ring
+    make_room = ring.make_room
+
+    def interrupted(*_: object) -> Never:
+        monkeypatch.setattr(ring, "make_room", make_room)
+        raise KeyboardInterrupt
+
+    deployment.run(5)
+    deployment.check()
+    monkeypatch.setattr("pyengine.stores.feed._MOST", 50)
+    with deployment.engine._feed._lock:
+        deployment.run(10)
+        monkeypatch.setattr(ring, "make_room", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            deployment.engine.close()
+    # As it is closed once more at exit.
+    deployment.engine.close()
+    assert deployment.order_store.flush(timeout_s=10)
+    assert deployment.trade_store.flush(timeout_s=10)
+    orders, trades = deployment.expected()
+    assert deployment.orders.inner.get_all_array().tobytes() == orders
+    assert deployment.trades.inner.get_recent_array(1 << 20).tobytes() == trades
+    assert deployment.engine._feed.stats().counts["missed"] == 0
+
+
+def test_nothing_comes_behind_events_that_were_lost_on_the_way(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = deployment.engine._feed
+
+    class Tracker:
+        def apply_changes(self, _: object) -> Never:
+            monkeypatch.setattr(feed, "_tracker", tracker)
+            raise MemoryError
+
+    tracker = feed._tracker
+    deployment.run(5)
+    deployment.check()
+    monkeypatch.setattr("pyengine.stores.feed._MOST", 50)
+    with feed._lock:
+        deployment.run(10)
+        monkeypatch.setattr(feed, "_tracker", Tracker())
+        with pytest.raises(MemoryError):
+            deployment.engine.close()
+    deployment.stop()
+    deployment.start()
+    deployment.check()
+
+
 def test_stores_of_a_restored_engine_begin_behind_the_snapshot() -> None:
     engine = Engine(new_engine().instruments, order_store=InMemoryOrderStore())
     for name in NAMES:
