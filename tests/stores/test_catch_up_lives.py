@@ -325,6 +325,7 @@ def test_a_journal_that_cant_be_read_for_now_is_said_once(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(JournalSource, "records", records)
+    eventually(lambda: deployment.order_store.layers[0].is_behind)
     deployment.orders.gate.shut = False
     eventually(lambda: len(calls) > 1)
     deployment.order_store.close(0.5)
