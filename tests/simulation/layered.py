@@ -73,7 +73,7 @@ class LayeredSimulation(JournaledSimulation):
                 for front in fronts
             }
             first = [memory()] if rng.random() < 0.5 else []
-            capacity = rng.choice((4, 16, 64, 1024))
+            capacity = rng.choice((1, 4, 16, 64, 1024))
             made[table] = composite(*first, *fronts, ring_capacity=capacity, options=options, own=False)
             for layer in made[table].layers:
                 layer.breaker._clock = self.time

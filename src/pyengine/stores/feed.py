@@ -75,6 +75,7 @@ class EngineFeed:
             self._tracker.save_batch(orders)
         self._journal: Waiters | None = None
         self._in_hand: deque[tuple[CompositeOrderStore | CompositeTradeStore, Records, str, int]] = deque()
+        self._most = _MOST
         self._counts = {"events": 0, "orders": 0, "trades": 0, "missed": 0}
         self._consumer = Consumer(engine, True, "stores")
         self._fed = self._skip_to = self._consumer.position
@@ -92,6 +93,9 @@ class EngineFeed:
         """Give the stores only what is in a journal from now on, and have them fetch from there what they lack."""
         with self._lock:
             self._journal = journal.waiters
+            # An event changes two orders at most: what comes at once has room in each ring, and needn't come in parts.
+            rings = [layer.ring.capacity // 2 for store in filter(None, (self._orders, self._trades)) for layer in store.layers]
+            self._most = max(1, min([_MOST, *rings]))
             begins_at = self._consumer.position - 1
             for store in filter(None, (self._orders, self._trades)):
                 kind: Literal["orders", "trades"] = "orders" if store is self._orders else "trades"
@@ -121,7 +125,7 @@ class EngineFeed:
 
     def _read(self) -> int:
         """Turn what has happened into records that are to be given to the stores; return of how many events."""
-        events = self._consumer.read(min(_MOST, self.lag))
+        events = self._consumer.read(min(self._most, self.lag))
         if not len(events):
             return 0
         # In a forked child, what happened before the fork is the parent's to write.
