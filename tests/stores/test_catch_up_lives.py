@@ -149,6 +149,7 @@ def test_no_record_comes_before_its_watermark(tmp_path: Path, ring: int, monkeyp
 
         monkeypatch.setattr(kind, "save_marked", save)
     deployment = Deployment(tmp_path, ring=ring)
+    assert deployment.engine._feed._most == max(1, ring // 2), "so much has room, and layers take it out of the ring"
     deployment.run(8)
     deployment.check()
     deployment.stop()
