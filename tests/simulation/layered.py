@@ -34,10 +34,6 @@ _DEEPEST = 3
 _PATIENCE = 400
 
 
-class Restart(BaseException):
-    """The engine has to be closed, and the journal gone on with."""
-
-
 class LayeredSimulation(JournaledSimulation):
     """One life of a journal and of the backends of its layers, in many lives of the engine and its stores."""
 
@@ -53,8 +49,13 @@ class LayeredSimulation(JournaledSimulation):
             for kind in self.rng.sample(sorted(kinds), self.rng.choice((1, 1, 2)))
         ]
         self.lives = 0
+        self.ailing = False
+        """Whether the engine has to be closed, and the journal gone on with."""
+        self.interrupts = 0
+        """How often who closes the engine is yet interrupted when it waits."""
+        self.feeds_at_once = self.rng.choice((5, 50, 8192))
         self.whole: dict[str, int] = {}
-        self.counts |= dict.fromkeys(("records", "troubles", "wipes", "checks"), 0)
+        self.counts |= dict.fromkeys(("records", "troubles", "wipes", "checks", "restarts", "interrupts"), 0)
 
     # --- making -------------------------------------------------------------------------------------------------------
 
@@ -72,7 +73,7 @@ class LayeredSimulation(JournaledSimulation):
                 for front in fronts
             }
             first = [memory()] if rng.random() < 0.5 else []
-            capacity = rng.choice((4, 16, 64, 1024))
+            capacity = rng.choice((1, 4, 16, 64, 1024))
             made[table] = composite(*first, *fronts, ring_capacity=capacity, options=options, own=False)
             for layer in made[table].layers:
                 layer.breaker._clock = self.time
@@ -84,6 +85,7 @@ class LayeredSimulation(JournaledSimulation):
 
     def begin(self) -> None:
         """Go on, and listen to what happens."""
+        self.ailing = False
         super().begin()
         assert self.engine is not None
         self.feed = self.engine._feed
@@ -195,28 +197,26 @@ class LayeredSimulation(JournaledSimulation):
 
     def turn(self) -> None:
         """Have something happen."""
-        try:
-            if self.rng.random() < 0.03:
-                self.rare()
-            else:
-                self.someone()
-        except Restart:
-            self.busy.clear()
+        if self.rng.random() < 0.04:
+            self.rare()
+        else:
+            self.someone()
+        if self.ailing:
             self.restart()
 
     def rare(self) -> None:
         """Do what happens to the whole process only."""
         chance = self.rng.random()
-        if chance < 0.4:
+        if chance < 0.35:
             raise Crash
-        if chance < 0.6:
+        if chance < 0.5:
             self.snapshot()
-        elif chance < 0.7:
+        elif chance < 0.6:
             self.disk.failure_chance = self.rng.choice((0.0, 0.01, 0.05))
             self.disk.crash_chance = self.rng.choice((0.0, 0.0, 0.01))
-        elif chance < 0.8:
+        elif chance < 0.68:
             self.name()
-        elif chance < 0.9:
+        elif chance < 0.76:
             self.wait()
         else:
             self.restart()
@@ -227,15 +227,39 @@ class LayeredSimulation(JournaledSimulation):
             super().snapshot()
 
     def revive(self, *, dead: bool = False) -> None:
-        raise Restart
+        # Not at once: feed and writers may be in the middle of something, in threads of their own, and go on with it.
+        self.ailing = True
+
+    def close(self) -> bool:
+        """Close the engine, again if that is interrupted; return whether the disk let it."""
+        assert self.engine is not None
+        self.interrupts = self.rng.choice((0, 1, 3, 10))
+        let = True
+        try:
+            while True:
+                try:
+                    self.engine.close()
+                except KeyboardInterrupt as interrupt:
+                    self.counts["interrupts"] += 1
+                    let = let and not isinstance(interrupt.__context__, JournalError)
+                except JournalError:
+                    return False
+                else:
+                    return let
+        finally:
+            self.interrupts = 0
 
     def restart(self) -> None:
         """Close everything in order, as far as it goes, and go on."""
         assert self.engine is not None
         self.depth = _DEEPEST
-        try:
-            self.engine.close()
-        except JournalError:
+        self.counts["restarts"] += 1
+        # What the feed has yet to bring, it brings in closing.
+        for _ in range(self.rng.choice((0, 2, 6))):
+            self.trade()
+        if self.close():
+            self.told = len(self.states) - 1
+        else:
             self.disk.failure_chance = 0.0
             journal = self.engine.journal
             assert journal is not None
@@ -243,8 +267,6 @@ class LayeredSimulation(JournaledSimulation):
                 # There was no room, and now there is.
                 journal.close()
                 self.told = len(self.states) - 1
-        else:
-            self.told = len(self.states) - 1
         for each in self.composites.values():
             each.close(timeout_s=self.rng.choice((0.0, 1.0, 5.0)))
         self.check_backends()
@@ -286,6 +308,12 @@ class LayeredSimulation(JournaledSimulation):
         def pause(ring: RecordRing, timeout_s: float) -> None:
             self.passes(timeout_s)
 
+        def wait_for_progress(ring: RecordRing, timeout_s: float) -> None:
+            if self.interrupts:
+                self.interrupts -= 1
+                raise KeyboardInterrupt
+            self.passes(timeout_s)
+
         def join(writer: LayerWriter, timeout: float | None = None) -> None:
             self.busy.add(writer)
             writer.run()
@@ -297,10 +325,11 @@ class LayeredSimulation(JournaledSimulation):
             mock.patch.object(time, "sleep", self.passes),
             mock.patch.object(RecordRing, "wait", wait),
             mock.patch.object(RecordRing, "pause", pause),
-            mock.patch.object(RecordRing, "_wait_for_progress", pause),
+            mock.patch.object(RecordRing, "_wait_for_progress", wait_for_progress),
             mock.patch.object(LayerWriter, "start"),
             mock.patch.object(LayerWriter, "join", join),
             mock.patch.object(EngineFeed, "_start"),
+            mock.patch("pyengine.stores.feed._MOST", self.feeds_at_once),
         ):
             try:
                 yield

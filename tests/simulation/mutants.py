@@ -159,6 +159,14 @@ MUTANTS = [
         "tracker = self.open_orders(0)",
         LAYERED,
     ),
+    Mutant(
+        "what is on its way when closing is interrupted comes later",
+        EngineFeed,
+        "_give_rest",
+        "self._give(*self._in_hand[0])\n        self._in_hand.popleft()",
+        "self._give(*self._in_hand.popleft())",
+        LAYERED,
+    ),
     # The trade log
     Mutant("a trade is in the log once", FileWriter, "_room_for", "else ~self._ids.holds(ids)", "else slice(None)", LOG),
     Mutant("what the disk lost is written again", TradeLog, "sync", "self._resync = True", "pass", LOG),

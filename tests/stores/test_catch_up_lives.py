@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Never
+from typing import Any, Never
 
 import pytest
 from journal_setup import FailingDisk, SlowDisk, rows
@@ -19,8 +19,10 @@ from stores.gated import MarkedOrderStore, MarkedTradeStore, eventually
 from pyengine import Engine
 from pyengine.journal import History, Journal, JournalFailed, prune, recover, write_snapshot
 from pyengine.journal.compare import compare_orders, compare_trades
+from pyengine.records import Records
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
+from pyengine.stores.interfaces import Mark
 from pyengine.stores.journal_source import JournalSource
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
 
@@ -136,6 +138,24 @@ def test_stores_hear_of_nothing_that_is_not_on_the_disk(tmp_path: Path) -> None:
     deployment.stop()
 
 
+@pytest.mark.parametrize("ring", [1, 4, 16])
+def test_no_record_comes_before_its_watermark(tmp_path: Path, ring: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = []
+    for kind, key in ((MarkedOrderStore, "version"), (MarkedTradeStore, "seq")):
+
+        def save(store: Any, rows: Records, mark: Mark, key: str = key, saved: Any = kind.save_marked) -> int:
+            ahead.extend(rows[key][rows[key] > mark.to].tolist())
+            return saved(store, rows, mark)
+
+        monkeypatch.setattr(kind, "save_marked", save)
+    deployment = Deployment(tmp_path, ring=ring)
+    assert deployment.engine._feed._most == max(1, ring // 2), "so much has room, and layers take it out of the ring"
+    deployment.run(8)
+    deployment.check()
+    deployment.stop()
+    assert not ahead, "nobody would see it if the store was set back, and they are lost"
+
+
 def test_a_journal_that_fails_ends_the_feed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     disk = FailingDisk()
     deployment = Deployment(tmp_path, disk=disk)
@@ -160,6 +180,55 @@ def test_a_journal_that_fails_ends_the_feed(tmp_path: Path, caplog: pytest.LogCa
     deployment.run(3)
     deployment.check()
     deployment.stop()
+
+
+@pytest.mark.parametrize("kind", ["orders", "trades"])
+def test_an_interrupted_close_leaves_no_gap(deployment: Deployment, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = {"orders": deployment.order_store, "trades": deployment.trade_store}[kind]._ring
+    make_room = ring.make_room
+
+    def interrupted(*_: object) -> Never:
+        monkeypatch.setattr(ring, "make_room", make_room)
+        raise KeyboardInterrupt
+
+    deployment.run(5)
+    deployment.check()
+    monkeypatch.setattr(deployment.engine._feed, "_most", 50)
+    with deployment.engine._feed._lock:
+        deployment.run(10)
+        monkeypatch.setattr(ring, "make_room", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            deployment.engine.close()
+    # As it is closed once more at exit.
+    deployment.engine.close()
+    assert deployment.order_store.flush(timeout_s=10)
+    assert deployment.trade_store.flush(timeout_s=10)
+    orders, trades = deployment.expected()
+    assert deployment.orders.inner.get_all_array().tobytes() == orders
+    assert deployment.trades.inner.get_recent_array(1 << 20).tobytes() == trades
+    assert deployment.engine._feed.stats().counts["missed"] == 0
+
+
+def test_nothing_comes_behind_events_that_were_lost_on_the_way(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = deployment.engine._feed
+
+    class Tracker:
+        def apply_changes(self, _: object) -> Never:
+            monkeypatch.setattr(feed, "_tracker", tracker)
+            raise MemoryError
+
+    tracker = feed._tracker
+    deployment.run(5)
+    deployment.check()
+    monkeypatch.setattr(deployment.engine._feed, "_most", 50)
+    with feed._lock:
+        deployment.run(10)
+        monkeypatch.setattr(feed, "_tracker", Tracker())
+        with pytest.raises(MemoryError):
+            deployment.engine.close()
+    deployment.stop()
+    deployment.start()
+    deployment.check()
 
 
 def test_stores_of_a_restored_engine_begin_behind_the_snapshot() -> None:
@@ -228,6 +297,7 @@ sys.path[:0] = [{tests!r}]
 from journal_setup import rows
 from side_by_side import NAMES, new_engine
 from pyengine.journal import Journal
+from pyengine.records import Records
 from pyengine.stores import InMemoryOrderStore, InMemoryTradeStore
 from pyengine.stores.composite import CompositeOrderStore, CompositeTradeStore
 from pyengine.stores.sqlite import SQLiteOrderStore, SQLiteTradeStore
@@ -276,6 +346,7 @@ def test_a_journal_that_cant_be_read_for_now_is_said_once(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(JournalSource, "records", records)
+    eventually(lambda: deployment.order_store.layers[0].is_behind)
     deployment.orders.gate.shut = False
     eventually(lambda: len(calls) > 1)
     deployment.order_store.close(0.5)

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -316,6 +317,31 @@ def test_events_from_before_a_fork_are_the_parents_to_feed() -> None:
     engine = Engine([BTC], order_store=CompositeOrderStore(InMemoryOrderStore(), store))
     with engine._feed._lock:
         engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=1)
+        process_id = os.fork()
+        if process_id == 0:
+            try:
+                engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=2)
+                right = engine.flush_stores(20) and ids(store.inner.get_all()) == [2]
+                os._exit(0 if right else 1)
+            finally:
+                os._exit(2)
+    assert engine.flush_stores(20)
+    assert ids(store.inner.get_all()) == [1]
+    assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
+    engine.close()
+    engine.order_store.close()
+
+
+def test_what_is_in_hand_at_a_fork_is_the_parents_to_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = GatedOrderStore()
+    orders = CompositeOrderStore(InMemoryOrderStore(), store)
+    engine = Engine([BTC], order_store=orders)
+    with engine._feed._lock:
+        engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=1)
+        with monkeypatch.context() as patched:
+            patched.setattr(orders._ring, "make_room", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                engine._feed.step()
         process_id = os.fork()
         if process_id == 0:
             try:

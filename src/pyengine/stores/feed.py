@@ -15,6 +15,7 @@ import logging
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,10 +74,12 @@ class EngineFeed:
         if orders is not None:
             self._tracker.save_batch(orders)
         self._journal: Waiters | None = None
+        self._in_hand: deque[tuple[CompositeOrderStore | CompositeTradeStore, Records, str, int]] = deque()
+        self._most = _MOST
         self._counts = {"events": 0, "orders": 0, "trades": 0, "missed": 0}
         self._consumer = Consumer(engine, True, "stores")
         self._fed = self._skip_to = self._consumer.position
-        self._closed = False
+        self._closed = self._torn = False
         self._lock = threading.RLock()
         self.wake = threading.Event()
         for store in filter(None, (self._orders, self._trades)):
@@ -90,6 +93,9 @@ class EngineFeed:
         """Give the stores only what is in a journal from now on, and have them fetch from there what they lack."""
         with self._lock:
             self._journal = journal.waiters
+            # An event changes two orders at most: what comes at once has room in each ring, and needn't come in parts.
+            rings = [layer.ring.capacity // 2 for store in filter(None, (self._orders, self._trades)) for layer in store.layers]
+            self._most = max(1, min([_MOST, *rings]))
             begins_at = self._consumer.position - 1
             for store in filter(None, (self._orders, self._trades)):
                 kind: Literal["orders", "trades"] = "orders" if store is self._orders else "trades"
@@ -107,25 +113,40 @@ class EngineFeed:
     def step(self) -> int:
         """Bring the stores what has happened, up to some thousand events; return how many it was."""
         with self._lock:
-            if self._closed:
+            if self._closed or self._torn:
                 return 0
-            events = self._consumer.read(min(_MOST, self.lag))
-            if not len(events):
-                return 0
-            # In a forked child, what happened before the fork is the parent's to write.
-            inherited = max(0, min(self._skip_to - self._fed, len(events)))
-            new = events[inherited:]
-            self._counts["events"] += len(events)
-            if self._orders is not None:
-                self._tracker.apply_changes(events[:inherited])
-                orders = self._tracker.apply_changes(new)
-                self._tracker.remove_finished(keep=0)
-                self._give(self._orders, orders, "orders", int(events["seq"][-1]))
-            if self._trades is not None:
-                trades = new[new["kind"] == Kind.TRADE].view(TRADE_DTYPE)
-                self._give(self._trades, trades, "trades", int(events["seq"][-1]))
-            self._fed = self._consumer.position
-            return len(events)
+            self._give_rest()
+            # If this doesn't come to its end, events are lost. To layers it would look as if they had all, if more came behind.
+            self._torn = True
+            count = self._read()
+            self._torn = False
+            self._give_rest()
+            return count
+
+    def _read(self) -> int:
+        """Turn what has happened into records that are to be given to the stores; return of how many events."""
+        events = self._consumer.read(min(self._most, self.lag))
+        if not len(events):
+            return 0
+        # In a forked child, what happened before the fork is the parent's to write.
+        inherited = max(0, min(self._skip_to - self._fed, len(events)))
+        new, seq = events[inherited:], int(events["seq"][-1])
+        self._counts["events"] += len(events)
+        if self._orders is not None:
+            self._tracker.apply_changes(events[:inherited])
+            self._in_hand.append((self._orders, self._tracker.apply_changes(new), "orders", seq))
+            self._tracker.remove_finished(keep=0)
+        if self._trades is not None:
+            trades = new[new["kind"] == Kind.TRADE].view(TRADE_DTYPE)
+            self._in_hand.append((self._trades, trades, "trades", seq))
+        return len(events)
+
+    def _give_rest(self) -> None:
+        """Give the stores what is in hand; it stays there if this is interrupted, as closing is by who can't wait for it."""
+        while self._in_hand:
+            self._give(*self._in_hand[0])
+            self._in_hand.popleft()
+        self._fed = self._consumer.position
 
     def _give(self, store: CompositeOrderStore | CompositeTradeStore, rows: Records, what: str, seq: int) -> None:
         try:
@@ -194,7 +215,7 @@ class EngineFeed:
         with self._lock:
             if self._closed:
                 return
-            lost = self._consumer.lag
+            lost = self._consumer.position + self._consumer.lag - self._fed
             if lost:
                 self._counts["missed"] += lost
                 why = (
@@ -222,6 +243,7 @@ class EngineFeed:
         self._lock = threading.RLock()
         self.wake = threading.Event()
         self._skip_to = self._consumer.position + self._consumer.lag
+        self._in_hand.clear()
         if not self._closed:
             self._start()
 

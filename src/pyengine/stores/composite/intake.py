@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Literal, TypeVar
 
 from pyengine.errors import FieldError
@@ -123,27 +123,37 @@ class Intake:
         """
         ring = self._ring
         patience_s = min(self._full_wait_s, _ENGINE_WAIT_S)
-        for start in range(0, len(rows), ring.capacity):
-            part = rows[start : start + ring.capacity]
-            with ring.lock:
-                self._get_ready()
-                if not ring.make_room(len(part), patience_s, self._trip_stalled):
-                    for cursor in ring.cursors:
-                        if cursor.holds and ring.head + len(part) - cursor.taken > ring.capacity:
-                            ring.let_go(cursor)
-                            ring.hold(cursor)
-                    ring.make_room(len(part), 0.0)
-                if to_memory is not None:
-                    to_memory(part)
-                if self._layers:
-                    ring.append(part, SAVE)
-                    if start + len(part) == len(rows):
-                        self._note(seq)
-            if self._tripped:
-                self._say_tripped()
+        # No layer may take a part of what one watermark covers: if its store was set back before the last part, nobody would
+        # see that the first is lost. Here it finds the first overwritten when it gets the lock, and fetches all from the journal.
+        at_once = seq is not None and len(rows) > ring.capacity
+        with ring.lock if at_once else nullcontext():
+            for start in range(0, len(rows), ring.capacity):
+                part = rows[start : start + ring.capacity]
+                with ring.lock:
+                    self._get_ready()
+                    self._make_room(len(part), 0.0 if at_once and start else patience_s)
+                    if to_memory is not None:
+                        to_memory(part)
+                    if self._layers:
+                        ring.append(part, SAVE)
+                        if start + len(part) == len(rows):
+                            self._note(seq)
+        if self._tripped:
+            self._say_tripped()
         if not len(rows) and self._layers:
             with ring.lock:
                 self._note(seq)
+
+    def _make_room(self, count: int, patience_s: float) -> None:
+        """Wait for room; then make it without those who are in the way. With the ring's lock."""
+        ring = self._ring
+        if ring.make_room(count, patience_s, self._trip_stalled):
+            return
+        for cursor in ring.cursors:
+            if cursor.holds and ring.head + count - cursor.taken > ring.capacity:
+                ring.let_go(cursor)
+                ring.hold(cursor)
+        ring.make_room(count, 0.0)
 
     def _note(self, seq: int | None) -> None:
         """Remember up to which event everything is in the ring, in the turn in which it came. With the ring's lock."""
