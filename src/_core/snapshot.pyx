@@ -15,6 +15,7 @@ from pyengine._core.records cimport (
 from pyengine._core.requests cimport MAX_REQUESTS, RequestEntry, RequestWindow, request_at, request_tag, requests_open
 from pyengine._core.ring cimport ring_publish
 from pyengine._core.state cimport State
+from pyengine._core.store_shell cimport is_aligned
 from pyengine._core.views cimport OrderRecord, view_hash, view_load, view_orders
 
 import numpy as np
@@ -169,7 +170,7 @@ def load(EngineCore engine not None, counters, book_orders, orders, user_modes, 
     cdef int status
     if orders.dtype != ORDER_STATE_DTYPE or not orders.flags.c_contiguous:
         raise SnapshotError("orders must be a contiguous array of ORDER_STATE_DTYPE")
-    records = np.require(orders, requirements=["C", "A"]).view(np.uint8) if total else np.zeros(1, np.uint8)
+    records = (orders if is_aligned(orders) else orders.copy()).view(np.uint8) if total else np.zeros(1, np.uint8)
     engine.enter()
     if s.out.seq != 1 or s.order_slab.live != 0 or s.requests.entries != NULL:
         raise SnapshotError("a snapshot must be loaded into a fresh engine")

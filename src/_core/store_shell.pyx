@@ -1,6 +1,7 @@
 """What the shells of the stores share: rows out of arrays, codes into errors, names into numbers."""
 
-from libc.stdint cimport int64_t
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t, uint64_t
 from pyengine._core.order_state cimport STORE_CLOSED, STORE_NO_MEMORY
 from pyengine.errors import FieldError, FieldTypeError
 from pyengine.store_errors import StoreClosed, StoreError
@@ -8,12 +9,23 @@ import numpy as np
 
 
 cdef object rows_of(str field, object array, object dtype):
-    """Return an array of records whose rows lie one after the other: itself if they do, else a copy."""
+    """Return an array of records whose rows lie one after the other, where processors like them: itself if so, else a copy."""
     if not isinstance(array, np.ndarray) or array.dtype != dtype:
         raise FieldTypeError(field, array, f"an array of records with the fields {', '.join(dtype.names)}")
     if array.ndim != 1:
         raise FieldError(field, f"of {array.ndim} dimensions", "of one dimension")
-    return np.ascontiguousarray(array)
+    array = np.ascontiguousarray(array)
+    return array if is_aligned(array) else array.copy()
+
+
+cdef bint is_aligned(object array) except -1:
+    """Whether its rows begin where numbers of eight bytes may. NumPy can't tell: it knows no alignment of packed records."""
+    cdef Py_buffer buffer
+    cdef bint found
+    PyObject_GetBuffer(array, &buffer, PyBUF_SIMPLE)
+    found = <size_t>buffer.buf % sizeof(uint64_t) == 0
+    PyBuffer_Release(&buffer)
+    return found
 
 
 cdef int store_raise(int code) except -1:
