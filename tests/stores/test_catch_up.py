@@ -149,6 +149,18 @@ def test_a_store_ahead_of_the_journal_is_left_alone(deployment: Deployment, tmp_
     assert deployment.trade_store.flush(timeout_s=5)
 
 
+@pytest.mark.parametrize("wrong", ["17", 2.5, -1, True])
+def test_a_watermark_that_is_no_event_stops_the_layer(deployment: Deployment, wrong: object) -> None:
+    deployment.run(5)
+    deployment.check()
+    deployment.stop()
+    deployment.orders.marks[deployment.journal.identity] = wrong
+    deployment.start()
+    eventually(lambda: deployment.order_store.layers[0].stopped is not None)
+    assert f"must be the number of an event, or None, was {wrong!r}" in str(deployment.order_store.layers[0].stopped)
+    assert deployment.trade_store.flush(timeout_s=5)
+
+
 def test_a_store_behind_what_was_pruned_is_left_alone(deployment: Deployment) -> None:
     deployment.run(60)
     deployment.check()

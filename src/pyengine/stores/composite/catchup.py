@@ -124,7 +124,10 @@ class CatchUp:
 
     def _find_mark(self, place: Place) -> None:
         store, journal = self._layer.store, place.source.journal
-        place.watermark = self._ask(lambda: store.watermark(journal))
+        found = self._ask(lambda: store.watermark(journal))
+        if found is not None and (isinstance(found, bool) or not isinstance(found, int) or found < 0):
+            raise LayerStopped(f"{self._layer.name}: its watermark must be the number of an event, or None, was {found!r}")
+        place.watermark = found
         if place.watermark is None and not place.ours and not self._layer.is_cache and not self._is_empty():
             raise LayerStopped(
                 f"{self._layer.name} must be empty or have a watermark of journal {journal}, holds records of something else. "
