@@ -40,6 +40,8 @@ def simulate(make: Callable[[int, Path], JournaledSimulation], first: int, count
                 print(f"PYENGINE_SEED={drawn}")
                 raise
         counts.update(simulation.counts)
+        # Its layers have its clock, and composites keep their layers until they are gone themselves: so they have to go.
+        vars(simulation).clear()
     print(f"{make.__name__}: seeds {first} to {first + count - 1} in {time.monotonic() - begun:.0f} s, {dict(counts)}")
 
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 from children import in_child
-from journal_setup import SlowDisk, btc, journaled, rows, same
+from journal_setup import FailingDisk, SlowDisk, btc, journaled, rows, same
 
 from pyengine import Engine, EngineClosed, Instrument
 from pyengine.journal import Journal, JournalClosed, JournalFailed, JournalHeld, JournalTimeout, recover
@@ -63,6 +64,26 @@ def test_an_engine_that_is_gone_has_written_everything(tmp_path: Path) -> None:
     found = recover(tmp_path)
     assert (found.last_seq, found.complete) == (100, True)
     Journal(tmp_path).close()
+
+
+@pytest.mark.parametrize("later", [1, 2])
+def test_an_engine_whose_journal_failed_can_go(tmp_path: Path, later: int) -> None:
+    disk = FailingDisk()
+    engine = journaled(tmp_path, disk=disk)
+    engine.run(rows(50))
+    disk._fails_at = len(disk.calls) + later
+    with pytest.raises(JournalFailed):
+        engine.run(rows(50, seed=8))
+    with pytest.raises(JournalFailed):
+        engine.close()
+    gone = weakref.ref(engine)
+    del engine
+    deadline = time.monotonic() + 20
+    while gone() is not None and time.monotonic() < deadline:
+        # The journal's thread may be about to end.
+        time.sleep(0.01)
+        gc.collect()
+    assert gone() is None
 
 
 def test_closing_ends_everything(tmp_path: Path) -> None:

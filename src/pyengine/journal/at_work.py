@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -140,7 +141,10 @@ class JournalAtWork:
             "with Journal(path).resume()"
         )
         failure.__cause__ = error
-        _log.error("%s", failure)
+        # Its frames have arrays of the ring, and so the engine, which has the failure: no collector sees through arrays.
+        traceback.clear_frames(error.__traceback__)
+        # Only its text: handlers may keep what they are given.
+        _log.error("%s", str(failure))
         self._waiters.fail(failure, barriers)
         if self._committer is not None:
             self._committer.consumer.engine.refuse_commands(failure)
@@ -188,7 +192,7 @@ class JournalAtWork:
                 f"event {seq} must be on the disk within {timeout_s} s, the last one there is {self.durable_seq}"
             )
         if waiter.failure is not None:
-            raise waiter.failure
+            raise waiter.failure.with_traceback(None)
 
     def future(self, seq: int) -> Future[int]:
         """Return a future that is done when an event, and all before it, are on the disk. Its result is the number."""
@@ -252,7 +256,7 @@ class JournalAtWork:
         finally:
             self._lock.release()
         if failure is not None:
-            raise failure
+            raise failure.with_traceback(None)
 
     def _write_the_rest(self) -> None:
         committer = self._committer

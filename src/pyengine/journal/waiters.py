@@ -113,7 +113,7 @@ class Waiters:
         """Have somebody wait for an event, or for a whole commit that begins from now on. None: it is done already."""
         with self.lock:
             if self.failure is not None:
-                raise self.failure
+                raise self.failure.with_traceback(None)
             if seq <= self.durable and not barrier:
                 return None
             entry = (seq, next(self._turns), waiter)
