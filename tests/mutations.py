@@ -195,6 +195,13 @@ MUTANTS = (
         "s.out.published = s.out.seq",
         "unit/test_once_window.py::test_what_was_refused_for_want_of_room_may_come_again",
     ),
+    Mutant(
+        "single calls give the interpreter's lock away",
+        "engine.pyx",
+        "        s.holds_gil = True\n        status = matching_execute(s, c)\n",
+        "        s.holds_gil = True\n        with nogil:\n            status = matching_execute(s, c)\n",
+        "unit/test_threads.py::test_single_calls_keep_the_interpreter_lock_while_there_is_room",
+    ),
 )
 
 
