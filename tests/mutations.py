@@ -198,8 +198,8 @@ MUTANTS = (
     Mutant(
         "single calls give the interpreter's lock away",
         "engine.pyx",
-        "        s.holds_gil = True\n        status = matching_execute(s, c)\n",
-        "        s.holds_gil = True\n        with nogil:\n            status = matching_execute(s, c)\n",
+        "        status = matching_execute(s, c)\n        if status == RING_FULL:",
+        "        with nogil:\n            status = matching_execute(s, c)\n        if status == RING_FULL:",
         "unit/test_threads.py::test_single_calls_keep_the_interpreter_lock_while_there_is_room",
     ),
 )

@@ -74,6 +74,7 @@ cdef class EngineCore:
             raise MemoryError
         self.state.stp = stp
         self.state.wait_ns = <int64_t>(publish_wait_s * 1e9)
+        self.state.holds_gil = True
         self.limit_requests(client_ids, client_id_age_ns)
         self.all_books = []
         self.names = Names()
@@ -169,9 +170,11 @@ cdef class EngineCore:
                 raise EngineClosed("the engine is closed")
         self.busy = True
         self.owner = PyThread_get_thread_ident()
+        self.state.holds_gil = False
         return 0
 
     cdef void end_unlocked(self):
+        self.state.holds_gil = True
         self.busy = False
         PyThread_release_lock(self.lock)
 
@@ -353,9 +356,7 @@ cdef class EngineCore:
         s.impatient = False
         s.out.kept = s.out.seq
         # It sleeps only for a required consumer that is behind; until then the GIL stays, as getting it back takes milliseconds.
-        s.holds_gil = True
         status = matching_execute(s, c)
-        s.holds_gil = False
         if status == RING_FULL:
             if s.ring.required == 0:
                 return self.call_linear(c, instrument, 0)
@@ -461,15 +462,11 @@ cdef class EngineCore:
     cdef Result refuse(self, const Command* c, int reason, object instrument):
         """Emit the event of a refused command and return its result."""
         cdef State* s = self.state
-        cdef bint full
         s.out.kept = s.out.seq
         s.impatient = False
         if self.refusal is not None:
             raise self.refusal.with_traceback(None)
-        s.holds_gil = True
-        full = matching_reject(s, c, reason) == RING_FULL
-        s.holds_gil = False
-        if full:
+        if matching_reject(s, c, reason) == RING_FULL:
             self.begin_unlocked()
             with nogil:
                 matching_reject(s, c, reason)

@@ -68,9 +68,7 @@ cdef Result once_call(EngineCore engine, const Command* c, object client_order_i
     s.impatient = False
     s.out.kept = s.out.seq
     # As in `EngineCore.call`: the GIL stays until a required consumer has to be waited for.
-    s.holds_gil = True
     status = once_execute(s, c, client_id, implied)
-    s.holds_gil = False
     if status == RING_FULL:
         if s.ring.required == 0:
             return engine.call_linear(c, instrument, client_id)

@@ -88,7 +88,7 @@ ctypedef struct State:
     uint8_t stp                    # default of the engine
     int64_t wait_ns                # how long the producer waits for required consumers
     bint impatient                 # a wait of this call has timed out; don't wait again
-    bint holds_gil                 # this call keeps the GIL; don't wait at all
+    bint holds_gil                 # the caller keeps the GIL: don't wait at all
     Ring* ring                     # owned
     Collector collector
     Outcome last
