@@ -312,24 +312,35 @@ def test_a_fork_in_the_middle_of_a_step_leaves_the_childs_ring_free() -> None:
     engine.order_store.close()
 
 
-def test_events_from_before_a_fork_are_the_parents_to_feed() -> None:
-    store = GatedOrderStore()
-    engine = Engine([BTC], order_store=CompositeOrderStore(InMemoryOrderStore(), store))
-    with engine._feed._lock:
-        engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=1)
-        process_id = os.fork()
-        if process_id == 0:
-            try:
-                engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=2)
-                right = engine.flush_stores(20) and ids(store.inner.get_all()) == [2]
-                os._exit(0 if right else 1)
-            finally:
-                os._exit(2)
+def fork_that_feeds_its_own(engine: Engine, store: GatedOrderStore) -> int:
+    """Fork, and have the child end well if its store gets what happened in the child, and nothing else."""
+    process_id = os.fork()
+    if process_id == 0:
+        try:
+            engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=2)
+            right = engine.flush_stores(20) and ids(store.inner.get_all()) == [2]
+            os._exit(0 if right else 1)
+        finally:
+            os._exit(2)
+    return process_id
+
+
+def parent_feeds_the_rest(engine: Engine, store: GatedOrderStore, process_id: int) -> None:
+    """See that the parent's store gets what happened before the fork, and that the child ends well."""
     assert engine.flush_stores(20)
     assert ids(store.inner.get_all()) == [1]
     assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
     engine.close()
     engine.order_store.close()
+
+
+def test_events_from_before_a_fork_are_the_parents_to_feed() -> None:
+    store = GatedOrderStore()
+    engine = Engine([BTC], order_store=CompositeOrderStore(InMemoryOrderStore(), store))
+    with engine._feed._lock:
+        engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=1)
+        process_id = fork_that_feeds_its_own(engine, store)
+    parent_feeds_the_rest(engine, store, process_id)
 
 
 def test_what_is_in_hand_at_a_fork_is_the_parents_to_feed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,19 +353,8 @@ def test_what_is_in_hand_at_a_fork_is_the_parents_to_feed(monkeypatch: pytest.Mo
             patched.setattr(orders._ring, "make_room", Mock(side_effect=KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 engine._feed.step()
-        process_id = os.fork()
-        if process_id == 0:
-            try:
-                engine.submit("BTC-USD", "buy", qty=1, price=1, user="alice", order_id=2)
-                right = engine.flush_stores(20) and ids(store.inner.get_all()) == [2]
-                os._exit(0 if right else 1)
-            finally:
-                os._exit(2)
-    assert engine.flush_stores(20)
-    assert ids(store.inner.get_all()) == [1]
-    assert os.waitstatus_to_exitcode(os.waitpid(process_id, 0)[1]) == 0
-    engine.close()
-    engine.order_store.close()
+        process_id = fork_that_feeds_its_own(engine, store)
+    parent_feeds_the_rest(engine, store, process_id)
 
 
 def test_changed_orders_come_once_as_they_are_after_the_events() -> None:
